@@ -1,0 +1,165 @@
+"""One database, MariaDB or SQLite: connections, transactions and the few statements in which the two differ."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+import tenacity
+from sqlalchemy.dialects import mysql, sqlite
+
+from ..transforms.errors import StoreUnavailableError
+from . import secret_refs
+
+T = TypeVar("T")
+
+RETRIED = frozenset({1205, 1213, 1020})
+"""MariaDB: lock wait timeout, deadlock, record changed since last read: the transaction starts over."""
+UNREACHABLE = frozenset({1040, 1053, 1077, 1079, 1129, 1927, 2002, 2003, 2006, 2013, 2055})
+"""MariaDB and PyMySQL: the server cannot be reached, is starting, stopping or full."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DatabaseSpec:
+    """Where the database is. Safe to pickle and show: the password is only named (see secret_refs)."""
+
+    url: str
+    password_ref: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what no run could use.
+
+        Raises:
+            ValueError: not sqlite:// or mysql+pymysql://, or a password inside the URL.
+        """
+        parsed = sa.engine.make_url(self.url)
+        if parsed.drivername not in {"sqlite", "mysql+pymysql"}:
+            msg = f"database {parsed.drivername}://… is not supported; use sqlite:///FILE or mysql+pymysql://USER@HOST/NAME"
+            raise ValueError(msg)
+        if parsed.password is not None:
+            msg = f"the database URL holds a password; name it instead with password_ref ({secret_refs.FORMS})"
+            raise ValueError(msg)
+
+
+class Database:
+    """An open database. One a process is enough; it is safe to share between threads."""
+
+    def __init__(self, spec: DatabaseSpec) -> None:
+        """Connect lazily: nothing is asked of the server yet."""
+        url = sa.engine.make_url(spec.url)
+        if url.drivername == "sqlite":
+            self.dialect = "sqlite"
+            self.engine = sa.create_engine(url, connect_args={"timeout": 60}, poolclass=sa.pool.QueuePool)
+            sa.event.listen(self.engine, "connect", _sqlite_connected)
+            sa.event.listen(self.engine, "begin", _sqlite_begin)
+        else:
+            self.dialect = "mariadb"
+            if spec.password_ref:
+                url = url.set(password=secret_refs.resolve(spec.password_ref))
+            url = url.update_query_dict({"charset": "utf8mb4"})
+            self.engine = sa.create_engine(
+                url, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_recycle=1800, pool_size=10, hide_parameters=True,
+            )  # fmt: skip
+            sa.event.listen(self.engine, "connect", _mariadb_connected)
+
+    def transaction(self, work: Callable[[sa.Connection], T]) -> T:
+        """Run `work` in one transaction and return what it returns; it may run several times, so it must have no other effect.
+
+        Raises:
+            StoreUnavailableError: the server cannot be reached, or locks were lost to the end of the retries.
+        """
+        try:
+            for attempt in tenacity.Retrying(
+                retry=tenacity.retry_if_exception(_lost_locks), stop=tenacity.stop_after_attempt(10),
+                wait=tenacity.wait_random_exponential(multiplier=0.02, max=2), reraise=True,
+            ):  # fmt: skip
+                with attempt, self.engine.begin() as connection:
+                    return work(connection)
+        except sa.exc.DBAPIError as error:
+            if _lost_locks(error) or _unreachable(error):
+                raise StoreUnavailableError(f"database: {_code(error)}") from None
+            raise
+        raise AssertionError  # the loop above returns or raises
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection to read with, outside any transaction of ours.
+
+        Raises:
+            StoreUnavailableError: the server cannot be reached.
+        """
+        try:
+            with self.engine.connect() as connection:
+                yield connection
+        except sa.exc.DBAPIError as error:
+            if _lost_locks(error) or _unreachable(error):
+                raise StoreUnavailableError(f"database: {_code(error)}") from None
+            raise
+
+    def insert_new(self, connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+        """Insert those of `rows` whose key is not there yet; leave the others as they are. One multi-row statement."""
+        if not rows:
+            return
+        if self.dialect == "sqlite":
+            connection.execute(sqlite.insert(table).on_conflict_do_nothing(), rows)
+        else:
+            first = next(iter(table.primary_key.columns)).name
+            statement = mysql.insert(table)
+            connection.execute(statement.on_duplicate_key_update({first: sa.literal_column(f"`{table.name}`.`{first}`")}), rows)
+
+    def upsert(self, connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]], update: Sequence[str]) -> None:
+        """Insert `rows`; where the key is there already, set the columns `update` to the new values."""
+        if not rows:
+            return
+        if self.dialect == "sqlite":
+            statement: Any = sqlite.insert(table)
+            keys = list(table.primary_key.columns)
+            statement = statement.on_conflict_do_update(index_elements=keys, set_={c: statement.excluded[c] for c in update})
+        else:
+            statement = mysql.insert(table)
+            statement = statement.on_duplicate_key_update({c: statement.inserted[c] for c in update})
+        connection.execute(statement, rows)
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+
+def _sqlite_connected(connection: Any, unused_record: Any) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves, below
+    connection.execute("pragma journal_mode=wal")
+    connection.execute("pragma synchronous=normal")
+    connection.execute("pragma foreign_keys=on")
+    connection.execute("pragma secure_delete=on")
+
+
+def _sqlite_begin(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("begin immediate")
+
+
+def _mariadb_connected(connection: Any, unused_record: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "set session sql_mode='STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION',"
+            " time_zone='+00:00', innodb_lock_wait_timeout=20",
+        )
+
+
+def _code(error: sa.exc.DBAPIError) -> str:
+    args = getattr(error.orig, "args", ())
+    return f"{type(error.orig).__name__} {args[0]}" if args and isinstance(args[0], int) else type(error.orig).__name__
+
+
+def _number(error: BaseException) -> Any:
+    return next(iter(getattr(getattr(error, "orig", None), "args", ())), None)
+
+
+def _lost_locks(error: BaseException) -> bool:
+    return isinstance(error, sa.exc.DBAPIError) and (_number(error) in RETRIED or "database is locked" in str(_number(error)))
+
+
+def _unreachable(error: BaseException) -> bool:
+    return isinstance(error, sa.exc.DBAPIError) and (error.connection_invalidated or _number(error) in UNREACHABLE)

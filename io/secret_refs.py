@@ -1,0 +1,44 @@
+"""Names of secrets, resolved only where they are used: a name may be pickled and logged, a secret never."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+FORMS = "env:NAME, file:PATH or gcp:projects/P/secrets/S/versions/V"
+
+
+class SecretNotFoundError(Exception):
+    """The named secret cannot be read. The text holds the name, never a value."""
+
+
+def resolve(ref: str) -> str:
+    """The secret that `ref` names: `env:NAME`, `file:PATH` (surrounding white space cut) or `gcp:projects/…/versions/…`.
+
+    Raises:
+        SecretNotFoundError: no such variable, file or version, or `ref` has another form.
+    """
+    kind, _, name = ref.partition(":")
+    if kind == "env":
+        if name not in os.environ:
+            msg = f"environment variable {name} is not set"
+            raise SecretNotFoundError(msg)
+        return os.environ[name]
+    if kind == "file":
+        try:
+            return pathlib.Path(name).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            msg = f"secret file {name}: {error.strerror}"
+            raise SecretNotFoundError(msg) from None
+    if kind == "gcp":
+        from google.api_core import exceptions
+        from google.cloud import secretmanager
+
+        try:
+            answer = secretmanager.SecretManagerServiceClient().access_secret_version(name=name)
+        except exceptions.GoogleAPICallError as error:
+            msg = f"secret {name}: {type(error).__name__}"
+            raise SecretNotFoundError(msg) from None
+        return answer.payload.data.decode("utf-8")
+    msg = f"{kind}:… names no secret; use {FORMS}"
+    raise SecretNotFoundError(msg)

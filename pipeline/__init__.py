@@ -1,0 +1,1 @@
+"""The graph, its options and the engines that run it."""

@@ -1,0 +1,1 @@
+"""The sample mailboxes of one sales team, with the decision that each message must get."""

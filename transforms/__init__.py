@@ -1,0 +1,1 @@
+"""The steps: plain functions that decide, and the thin PTransforms that wire them."""
