@@ -20,8 +20,14 @@ Role = Literal["from", "to", "cc"]
 LinkKind = Literal["account", "contact", "lead", "opportunity"]
 
 
+class Record:
+    """The root of the records that flow through the graph: the type hint, and so the coder, of a mixed PCollection."""
+
+    __slots__ = ()
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
-class Notification:
+class Notification(Record):
     """A Gmail push: a hint that a mailbox has moved, never data. `history_id` is numeric, whatever came on the wire."""
 
     email_address: str
@@ -29,14 +35,14 @@ class Notification:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Record):
     """One beat of the periodic impulse, at `at` (UTC)."""
 
     at: dt.datetime
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class DueMailbox:
+class DueMailbox(Record):
     """A mailbox that has something to do, and why."""
 
     team_id: str
@@ -45,7 +51,7 @@ class DueMailbox:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ClaimedMessage:
+class ClaimedMessage(Record):
     """One message id leased to this run.
 
     `lease` is the token that settling must show; `owner` is the mailbox's own address; `window_from` is the start of the
@@ -62,7 +68,7 @@ class ClaimedMessage:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class FetchedMessage:
+class FetchedMessage(Record):
     """A message as Gmail answered: `payload` is the JSON (UTF-8 bytes) of messages.get in format full.
 
     Text parts that Gmail hands out only by attachmentId have been read and put in place; other attachments have not.
@@ -89,7 +95,7 @@ class Participant:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class NormalizedMessage:
+class NormalizedMessage(Record):
     """A message's header section understood; its body still sealed in `payload`.
 
     `headers` are (lower-case name, decoded and unfolded value) in order, Bcc left out. `sender` is the author after Google
@@ -148,7 +154,7 @@ class Link:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class CustomerMail:
+class CustomerMail(Record):
     """A message that belongs to a customer: what R7 allows to keep, and where it goes.
 
     `engagement_id` is the same for every copy. `content_digest` covers all stored content. `rank` orders copies that
@@ -177,7 +183,7 @@ class CustomerMail:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class SeenCopy:
+class SeenCopy(Record):
     """Another mailbox's copy of a mail that went by a moment ago with the same content: no body, a cheap write.
 
     If the first copy was not stored after all, settling hands the claim back and the message is read again.
@@ -191,7 +197,7 @@ class SeenCopy:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Record):
     """What became of a message that is not stored, and by which rule (see transforms/decisions.py). Holds no content.
 
     `context` are keyed digests of the sender and of the referenced Message-IDs, only where the rule is one that a later
@@ -208,7 +214,7 @@ class Decision:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Record):
     """A step could not finish one message. `error_class` names the exception's class; there is no message and no content.
 
     `counts` is False where the message is not to blame (quota, token, a store that is down): it is tried again, never parked.
@@ -222,7 +228,7 @@ class Failure:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ChangedEngagements:
+class ChangedEngagements(Record):
     """Engagements of one team that have just been put on the search outbox."""
 
     team_id: str
@@ -275,6 +281,7 @@ class RecordCoder(beam.coders.Coder):
         return hash(type(self))
 
 
+beam.coders.registry.register_coder(Record, RecordCoder)
 for _record in (
     Notification, Tick, DueMailbox, ClaimedMessage, FetchedMessage, NormalizedMessage, CustomerMail, SeenCopy, Decision,
     Failure, ChangedEngagements,
