@@ -1,11 +1,18 @@
-"""WriteToMariaDb: everything decided in, one settling transaction a batch, changed engagements out."""
+"""WriteToMariaDb: everything decided in, one settling transaction a batch, changed engagements out.
+
+The second of the three transactions. It may run twice for the same batch, or never: the ledger tells.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from .records import ChangedEngagements, Settleable
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+
+from .records import ChangedEngagements, CustomerMail, Record, SeenCopy, Settleable
 
 
 class Settlements(Protocol):
@@ -19,3 +26,63 @@ class Settlements(Protocol):
         Raises:
             StoreUnavailableError: the database cannot be reached, or deadlocked to the end of its retries.
         """
+
+
+def shard_key(outcome: Settleable, shards: int) -> str:
+    """The key that batches `outcome`: its team, and one of `shards`; copies of one mail share a shard."""
+    claim = outcome.claim
+    by = outcome.engagement_id if isinstance(outcome, CustomerMail | SeenCopy) else f"{claim.mailbox_id}/{claim.gmail_id}"
+    return f"{claim.team_id}/{zlib.crc32(by.encode()) % shards}"
+
+
+def settling_order(batch: Iterable[Settleable]) -> list[Settleable]:
+    """`batch` with whole mails first, so that a SeenCopy finds the engagement that its first copy brings."""
+    return sorted(batch, key=lambda outcome: not isinstance(outcome, CustomerMail))
+
+
+class _Settle(beam.DoFn):
+    def __init__(self, settlements: Callable[[], Settlements]) -> None:
+        self._open = settlements
+
+    def setup(self) -> None:
+        self._settlements = self._open()
+
+    def process(self, keyed: tuple[str, Iterable[Settleable]]) -> Iterable[ChangedEngagements]:
+        batch = settling_order(keyed[1])
+        Metrics.distribution("WriteToMariaDb", "batch_size").update(len(batch))
+        yield from self._settlements.settle(batch)
+
+
+class WriteToMariaDb(beam.PTransform):
+    """Settle outcomes in batches; what comes out are the engagements that went on the search outbox.
+
+    Args:
+        settlements: opens the edge on the worker.
+        batch_size: outcomes a transaction at the most. Raise it for a distant database.
+        linger_s: how long a batch waits to fill in an endless run; a bounded pass never waits.
+        shards: batches a team that may be settled side by side.
+    """
+
+    def __init__(
+        self, settlements: Callable[[], Settlements], *, batch_size: int = 200, linger_s: float = 0.2, shards: int = 1
+    ) -> None:
+        if batch_size < 1 or shards < 1:
+            msg = f"batch_size {batch_size} and shards {shards} must be 1 or more"
+            raise ValueError(msg)
+        super().__init__()
+        self._settlements = settlements
+        self._batch_size = batch_size
+        self._linger_s = linger_s
+        self._shards = shards
+
+    def expand(self, outcomes: beam.PCollection) -> beam.PCollection:
+        """PCollection of Settleable in, PCollection of ChangedEngagements out."""
+        return (
+            outcomes
+            | "KeyByShard"
+            >> beam.Map(lambda outcome, shards: (shard_key(outcome, shards), outcome), self._shards).with_output_types(
+                tuple[str, Record]
+            )
+            | "Batch" >> beam.GroupIntoBatches(self._batch_size, max_buffering_duration_secs=self._linger_s)
+            | "Settle" >> beam.ParDo(_Settle(self._settlements)).with_output_types(ChangedEngagements)
+        )

@@ -1,0 +1,66 @@
+# dealmail: `make run` shows it, `make test` proves it. `make help` lists the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+UV := .uv/bin/uv
+
+MAIL ?=
+OWNER ?=
+CRM ?=
+STORES ?= embedded
+
+.PHONY: help run test quick lint types setup bench quality chaos fuzz lock clean
+
+help: ## what there is to make
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+run: setup ## the job on sample mailboxes, or MAIL=path OWNER=me@mycorp.example CRM=crm.csv [STORES=servers]
+	@$(BIN)/dealmail demo --stores "$(STORES)" $(if $(MAIL),--mail "$(MAIL)") $(if $(OWNER),--owner "$(OWNER)") $(if $(CRM),--crm "$(CRM)")
+
+test: setup lint types ## linters, type checker and all tests
+	@$(BIN)/python -m pytest
+
+quick: setup ## the tests that take seconds
+	@$(BIN)/python -m pytest -m "not slow and not mariadb and not elasticsearch and not prism and not flink and not corpus"
+
+lint: setup
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: setup
+	@$(BIN)/mypy
+
+bench: setup ## speed, in ratios measured side by side in one run
+	@$(BIN)/python -m benchmarks.run
+
+quality: setup ## what the rules and the text reading reach on real mail
+	@$(BIN)/python -m benchmarks.quality
+
+chaos: setup ## 200 seeds of the fault scenarios (minutes)
+	@$(BIN)/python -m benchmarks.chaos --seeds 200
+
+fuzz: setup ## long fuzzing of everything that reads foreign bytes
+	@$(BIN)/python -m benchmarks.fuzz
+
+setup: $(READY) ## the virtual environment, from the lock
+
+$(UV):
+	@command -v $(PYTHON) >/dev/null || { echo "dealmail needs $(PYTHON) (3.11 or newer): install it, or say make PYTHON=..."; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not ((3, 11) <= sys.version_info[:2] < (3, 14)))' || { echo "dealmail needs Python 3.11 to 3.13, and $(PYTHON) is $$($(PYTHON) -V)"; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "dealmail needs Python's venv module: install python3-venv"; exit 2; }
+	@echo "setting up (once; a minute or two) ..."
+	@$(PYTHON) -m venv .uv && .uv/bin/python -m pip install -q --disable-pip-version-check 'uv>=0.5' || { rm -rf .uv; echo "dealmail needs access to PyPI to set itself up"; exit 2; }
+
+$(READY): requirements/lock.txt pyproject.toml setup.py | $(UV)
+	@test -x $(BIN)/python || $(UV) venv -q --python $(PYTHON) $(VENV)
+	@$(UV) pip install -q --python $(BIN)/python --require-hashes -r requirements/lock.txt
+	@$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+lock: $(UV) ## renew requirements/lock.txt from the ranges in pyproject.toml
+	@$(UV) pip compile -q pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade -o requirements/lock.txt
+
+clean: ## remove the environment and what runs left behind
+	@rm -rf $(VENV) .uv build *.egg-info var .pytest_cache .mypy_cache .ruff_cache .hypothesis
