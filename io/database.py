@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -20,6 +21,10 @@ RETRIED = frozenset({1205, 1213, 1020})
 """MariaDB: lock wait timeout, deadlock, record changed since last read: the transaction starts over."""
 UNREACHABLE = frozenset({1040, 1053, 1077, 1079, 1129, 1927, 2002, 2003, 2006, 2013, 2055})
 """MariaDB and PyMySQL: the server cannot be reached, is starting, stopping or full."""
+
+SQLITE_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+SQLITE_UNUSABLE = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
+"""SQLite: the disk is full or fails, or the file cannot be opened or written."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +57,9 @@ class Database:
         url = sa.engine.make_url(spec.url)
         if url.drivername == "sqlite":
             self.dialect = "sqlite"
-            self.engine = sa.create_engine(url, connect_args={"timeout": 60}, poolclass=sa.pool.QueuePool)
+            self.engine = sa.create_engine(
+                url, connect_args={"timeout": 60}, poolclass=sa.pool.QueuePool, pool_size=10, max_overflow=90, hide_parameters=True,
+            )  # fmt: skip
             sa.event.listen(self.engine, "connect", _sqlite_connected)
             sa.event.listen(self.engine, "begin", _sqlite_begin)
         else:
@@ -61,7 +68,8 @@ class Database:
                 url = url.set(password=secret_refs.resolve(spec.password_ref))
             url = url.update_query_dict({"charset": "utf8mb4"})
             self.engine = sa.create_engine(
-                url, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_recycle=1800, pool_size=10, hide_parameters=True,
+                url, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_recycle=1800, pool_size=10, max_overflow=90,
+                hide_parameters=True,
             )  # fmt: skip
             sa.event.listen(self.engine, "connect", _mariadb_connected)
 
@@ -71,18 +79,24 @@ class Database:
         Raises:
             StoreUnavailableError: the server cannot be reached, or locks were lost to the end of the retries.
         """
-        try:
+        with self._translated():
             for attempt in tenacity.Retrying(
                 retry=tenacity.retry_if_exception(_lost_locks), stop=tenacity.stop_after_attempt(10),
                 wait=tenacity.wait_random_exponential(multiplier=0.02, max=2), reraise=True,
             ):  # fmt: skip
                 with attempt, self.engine.begin() as connection:
                     return work(connection)
-        except sa.exc.DBAPIError as error:
-            if _lost_locks(error) or _unreachable(error):
-                raise StoreUnavailableError(f"database: {_code(error)}") from None
-            raise
         raise AssertionError  # the loop above returns or raises
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """One transaction that is not tried again, for work with an effect outside the database.
+
+        Raises:
+            StoreUnavailableError: the server cannot be reached, or a lock was lost.
+        """
+        with self._translated(), self.engine.begin() as connection:
+            yield connection
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -91,9 +105,14 @@ class Database:
         Raises:
             StoreUnavailableError: the server cannot be reached.
         """
+        with self._translated(), self.engine.connect() as connection:
+            yield connection.execution_options(dealmail_reading=True)
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _translated() -> Iterator[None]:
         try:
-            with self.engine.connect() as connection:
-                yield connection
+            yield
         except sa.exc.DBAPIError as error:
             if _lost_locks(error) or _unreachable(error):
                 raise StoreUnavailableError(f"database: {_code(error)}") from None
@@ -137,7 +156,8 @@ def _sqlite_connected(connection: Any, unused_record: Any) -> None:
 
 
 def _sqlite_begin(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("begin immediate")
+    reading = connection.get_execution_options().get("dealmail_reading", False)
+    connection.exec_driver_sql("begin" if reading else "begin immediate")
 
 
 def _mariadb_connected(connection: Any, unused_record: Any) -> None:
@@ -150,16 +170,24 @@ def _mariadb_connected(connection: Any, unused_record: Any) -> None:
 
 def _code(error: sa.exc.DBAPIError) -> str:
     args = getattr(error.orig, "args", ())
-    return f"{type(error.orig).__name__} {args[0]}" if args and isinstance(args[0], int) else type(error.orig).__name__
+    name = getattr(error.orig, "sqlite_errorname", "") or (args[0] if args and isinstance(args[0], int) else "")
+    return f"{type(error.orig).__name__} {name}".strip()
 
 
 def _number(error: BaseException) -> Any:
     return next(iter(getattr(getattr(error, "orig", None), "args", ())), None)
 
 
+def _sqlite_code(error: BaseException) -> int:
+    """SQLite's primary result code (sqlite.org/rescode.html), 0 for other databases."""
+    return int(getattr(getattr(error, "orig", None), "sqlite_errorcode", 0) or 0) & 0xFF
+
+
 def _lost_locks(error: BaseException) -> bool:
-    return isinstance(error, sa.exc.DBAPIError) and (_number(error) in RETRIED or "database is locked" in str(_number(error)))
+    return isinstance(error, sa.exc.DBAPIError) and (_number(error) in RETRIED or _sqlite_code(error) in SQLITE_BUSY)
 
 
 def _unreachable(error: BaseException) -> bool:
-    return isinstance(error, sa.exc.DBAPIError) and (error.connection_invalidated or _number(error) in UNREACHABLE)
+    return isinstance(error, sa.exc.DBAPIError) and (
+        error.connection_invalidated or _number(error) in UNREACHABLE or _sqlite_code(error) in SQLITE_UNUSABLE
+    )

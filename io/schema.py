@@ -42,8 +42,10 @@ class UtcDateTime(sa.types.TypeDecorator):
 
 
 def Key(length: int = 64) -> sa.types.TypeEngine:  # noqa: N802 (reads as a type)
-    """A string compared byte by byte."""
-    return sa.String(length).with_variant(mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
+    """A string compared byte by byte, trailing spaces included, as SQLite does it."""
+    return sa.String(length).with_variant(
+        mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_nopad_bin"), "mysql", "mariadb"
+    )
 
 
 def Text(mysql_type: type) -> sa.types.TypeEngine:  # noqa: N802 (reads as a type)
@@ -323,3 +325,6 @@ tombstone = sa.Table(  # keyed digests of what was erased and must not come back
     sa.Column("digest", Key(64), primary_key=True),
     sa.Column("created_at", UtcDateTime, nullable=False),
 )  # fmt: skip
+
+for _table in metadata.tables.values():  # whatever the server's own defaults are
+    _table.kwargs.update(mysql_engine="InnoDB", mysql_charset="utf8mb4", mysql_collate="utf8mb4_unicode_ci")

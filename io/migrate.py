@@ -1,0 +1,109 @@
+"""The schema's versions: upgrading a database, and refusing to work on a schema that this release does not know."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from ..transforms.errors import TerminalError
+from .database import Database, DatabaseSpec
+
+_LOCK_SECONDS = 120
+
+
+class SchemaError(TerminalError):
+    """The database's schema is not the one this release works with. The text says how to mend it."""
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(pathlib.Path(__file__).with_name("migrations")).replace("%", "%%"))
+    return config
+
+
+def newest() -> str:
+    """The revision that this release works with."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    assert head is not None
+    return head
+
+
+def current(database: Database) -> str | None:
+    """The revision of `database`, None where there are no tables of ours yet."""
+    with database.reading() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def upgrade(database: Database) -> None:
+    """Bring `database` to the newest schema, data in place. Safe to run twice, and by several processes at once.
+
+    Raises:
+        SchemaError: the schema is newer than this release.
+        StoreUnavailableError: the database cannot be reached.
+    """
+    _refuse_unknown(current(database))
+    with database.writing() as connection, _alone(database, connection):
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def check_schema(database: Database) -> None:
+    """Say nothing where `database` has the schema of this release.
+
+    Raises:
+        SchemaError: there is none, it is older, or it is unknown here.
+        StoreUnavailableError: the database cannot be reached.
+    """
+    found = current(database)
+    _refuse_unknown(found)
+    if found != newest():
+        have = "has no tables yet" if found is None else f"has schema {found}, this release needs {newest()}"
+        msg = f"the database {have}: run `dealmail db upgrade`"
+        raise SchemaError(msg)
+
+
+def open_database(spec: DatabaseSpec) -> Database:
+    """Open the database that `spec` names and check its schema. An embedded one (SQLite) is created on first use.
+
+    Raises:
+        SchemaError: see `check_schema`.
+        StoreUnavailableError: the database cannot be reached.
+    """
+    database = Database(spec)
+    file = sa.engine.make_url(spec.url).database
+    if database.dialect == "sqlite" and file:
+        pathlib.Path(file).parent.mkdir(parents=True, exist_ok=True)
+        if current(database) is None:
+            upgrade(database)
+    check_schema(database)
+    return database
+
+
+def _refuse_unknown(found: str | None) -> None:
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    if found is not None and found not in known:
+        msg = f"the database has schema {found}, which this release (newest: {newest()}) does not know: install a newer dealmail"
+        raise SchemaError(msg)
+
+
+@contextlib.contextmanager
+def _alone(database: Database, connection: sa.Connection) -> Iterator[None]:
+    """One upgrade at a time. SQLite's write lock does it by itself; MariaDB commits at every CREATE and needs a named lock."""
+    if database.dialect == "sqlite":
+        yield
+        return
+    if connection.exec_driver_sql("select get_lock(concat(database(), '.schema'), %s)", (_LOCK_SECONDS,)).scalar() != 1:
+        msg = "another process is upgrading the database: try again when it is done"
+        raise SchemaError(msg)
+    try:
+        yield
+    finally:
+        connection.exec_driver_sql("do release_lock(concat(database(), '.schema'))")
