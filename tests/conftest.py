@@ -1,0 +1,304 @@
+"""Fixtures that every test may use.
+
+clock                     a clock that stands still until the test moves it
+corpora                   folder of the mail corpora: DEALMAIL_CORPORA, or ../shared/corpora/corpora.tar.xz unpacked
+
+sqlite_database           a fresh SQLite file with today's schema
+mariadb_database          a fresh MariaDB database with today's schema                              [mariadb]
+database                  both of these, one after the other
+empty_database            both, without tables: for migrations
+database_spec             what opens `database` in another process
+mariadb_server            the session's MariaDB: .url, .password_ref                                [mariadb]
+
+elasticsearch_url         the session's Elasticsearch                                               [elasticsearch]
+elasticsearch_index_name  an alias name no other test uses; its indexes are removed afterwards      [elasticsearch]
+fts_search_index          a fresh search index in an SQLite file
+elasticsearch_search_index  a fresh search index on Elasticsearch                                   [elasticsearch]
+search_index              both of these, one after the other
+
+The servers are started once a session, when the first test asks, and shared by all workers of pytest-xdist. They end
+with the session, however it ends. DEALMAIL_TEST_MARIADB (a spec as JSON: {"url": …, "password_ref": …}) and
+DEALMAIL_TEST_ELASTICSEARCH (a URL) name servers at hand instead.
+
+A test whose server cannot be had is skipped, and named in the last lines; with CI=true such a skip of MariaDB or
+Elasticsearch fails the session.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import fcntl
+import importlib
+import importlib.util
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+
+from dealmail.io import schema
+from dealmail.io.database import Database, DatabaseSpec
+from dealmail.sandbox import servers
+
+SESSION = "DEALMAIL_TEST_SESSION"
+CHECKOUT = pathlib.Path(__file__).resolve().parents[1]
+NEEDED_IN_CI = ("mariadb", "elasticsearch")
+
+
+# --- the session -----------------------------------------------------------------------------------------------------
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder in which the workers find the servers. The workers inherit the variable."""
+    if not hasattr(config, "workerinput"):
+        os.environ[SESSION] = tempfile.mkdtemp(prefix="dealmail-tests-")
+        os.environ[f"{SESSION}_PID"] = str(os.getpid())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the servers that this session started."""
+    if hasattr(config, "workerinput"):
+        return
+    folder = pathlib.Path(os.environ.pop(SESSION))
+    pids = [int(file.read_text()) for file in folder.glob("*.pid")]
+    for pid in pids:
+        os.kill(pid, signal.SIGTERM)
+    end = time.monotonic() + 30
+    while any(_running(pid) for pid in pids) and time.monotonic() < end:
+        time.sleep(0.05)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _running(pid: int) -> bool:
+    try:
+        done, _ = os.waitpid(pid, os.WNOHANG)
+        return done == 0
+    except ChildProcessError:  # a worker's child, long since its own
+        stat = pathlib.Path(f"/proc/{pid}/stat")
+        return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With CI=true a skipped MariaDB or Elasticsearch test is a failure."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or os.environ.get("CI") != "true" or session.exitstatus != pytest.ExitCode.OK:
+        return
+    if any(name in report.keywords for report in reporter.stats.get("skipped", []) for name in NEEDED_IN_CI):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name every skipped test and why, last of all."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if not skipped:
+        return
+    terminalreporter.section(f"NOT RUN on this machine: {len(skipped)} tests", sep="!", red=True)
+    reasons: dict[str, list[str]] = {}
+    for report in skipped:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reasons.setdefault(reason.removeprefix("Skipped: "), []).append(report.nodeid)
+    for reason, names in sorted(reasons.items()):
+        terminalreporter.write_line(reason, yellow=True)
+        for name in sorted(set(names)):
+            terminalreporter.write_line(f"  {name}")
+    if os.environ.get("CI") == "true":
+        needed = sorted({n for n in NEEDED_IN_CI if any(n in report.keywords for report in skipped)})
+        if needed:
+            terminalreporter.write_line(f"CI=true: tests of {' and '.join(needed)} must run: FAILED", red=True)
+
+
+# --- time and mail ---------------------------------------------------------------------------------------------------
+class Clock:
+    """A clock for `now: Callable[[], datetime]`: moves only when told."""
+
+    def __init__(self, at: dt.datetime = dt.datetime(2026, 3, 2, 9, 0, tzinfo=dt.UTC)) -> None:
+        self.at = at
+
+    def __call__(self) -> dt.datetime:
+        return self.at
+
+    def advance(self, **by: float) -> dt.datetime:
+        """Move on by timedelta's keyword arguments and say what time it is."""
+        self.at += dt.timedelta(**by)
+        return self.at
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(scope="session")
+def corpora() -> pathlib.Path:
+    given = os.environ.get("DEALMAIL_CORPORA")
+    if given:
+        if not pathlib.Path(given).is_dir():
+            pytest.fail(f"DEALMAIL_CORPORA={given} is no folder")
+        return pathlib.Path(given)
+    archive = CHECKOUT.parent / "shared" / "corpora" / "corpora.tar.xz"
+    if not archive.exists():
+        pytest.skip("needs the mail corpora: set DEALMAIL_CORPORA")
+    stat = archive.stat()
+    with servers.locked("corpora") as cache:
+        folder = cache / f"corpora-{stat.st_size}-{int(stat.st_mtime)}"
+        if not (folder / ".ready").exists():
+            with tarfile.open(archive) as unpacked:
+                unpacked.extractall(folder, filter="data")
+            (folder / ".ready").touch()
+    inner = [entry for entry in folder.iterdir() if entry.is_dir()]
+    return inner[0] if len(inner) == 1 else folder
+
+
+# --- servers ---------------------------------------------------------------------------------------------------------
+@dataclasses.dataclass(frozen=True)
+class Address:
+    """Where a running server is."""
+
+    url: str
+    password_ref: str = ""
+
+
+def _server(kind: str) -> Address:
+    """The session's server of this kind, started by whoever comes first."""
+    folder = pathlib.Path(os.environ[SESSION])
+    ready = folder / f"{kind}.json"
+    with (folder / f"{kind}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not ready.exists():
+            command = [sys.executable, "-m", "dealmail.sandbox.servers", kind, "--quick", "--ready", str(ready)]
+            with (folder / f"{kind}.log").open("wb") as log:
+                keeper = subprocess.Popen(
+                    [*command, "--watch", os.environ[f"{SESSION}_PID"]], stdin=subprocess.DEVNULL, stdout=log,
+                    stderr=subprocess.STDOUT, start_new_session=True,
+                )  # fmt: skip
+            (folder / f"{kind}.pid").write_text(str(keeper.pid))
+            while not ready.exists():
+                if keeper.poll() is not None and not ready.exists():
+                    pytest.fail(f"{kind} could not be kept running:\n{(folder / f'{kind}.log').read_text()[-2000:]}")
+                time.sleep(0.05)
+    answer = json.loads(ready.read_text())
+    if "unavailable" in answer:
+        (folder / f"{kind}.pid").unlink(missing_ok=True)
+        pytest.skip(f"needs {answer['unavailable']}")
+    return Address(**answer)
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Address:
+    given = os.environ.get("DEALMAIL_TEST_MARIADB")
+    return Address(**json.loads(given)) if given else _server("mariadb")
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_url() -> str:
+    return os.environ.get("DEALMAIL_TEST_ELASTICSEARCH") or _server("elasticsearch").url
+
+
+# --- databases -------------------------------------------------------------------------------------------------------
+def make_schema(database: Database) -> None:
+    """Bring `database` to today's schema, as the job would."""
+    if importlib.util.find_spec("dealmail.io.migrations") and (CHECKOUT / "io" / "migrations" / "__init__.py").exists():
+        importlib.import_module("dealmail.io.migrations").upgrade(database)
+    else:
+        schema.metadata.create_all(database.engine)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """An SQLite file with the schema, to be copied: quicker than migrating for each test."""
+    path = tmp_path_factory.mktemp("template") / "template.db"
+    database = Database(DatabaseSpec(f"sqlite:///{path}"))
+    make_schema(database)
+    database.close()
+    return path
+
+
+@pytest.fixture
+def sqlite_spec(tmp_path: pathlib.Path, sqlite_template: pathlib.Path) -> DatabaseSpec:
+    shutil.copy(sqlite_template, tmp_path / "dealmail.db")
+    return DatabaseSpec(f"sqlite:///{tmp_path / 'dealmail.db'}")
+
+
+@pytest.fixture
+def sqlite_database(sqlite_spec: DatabaseSpec) -> Iterator[Database]:
+    database = Database(sqlite_spec)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def empty_mariadb_spec(mariadb_server: Address) -> Iterator[DatabaseSpec]:
+    name = f"dealmail_{uuid.uuid4().hex[:12]}"
+    url = sa.make_url(mariadb_server.url)
+    front = Database(DatabaseSpec(mariadb_server.url, mariadb_server.password_ref))
+    with front.engine.begin() as connection:
+        connection.exec_driver_sql(f"create database {name} character set utf8mb4 collate utf8mb4_unicode_ci")
+    yield DatabaseSpec(url.set(database=name).render_as_string(), mariadb_server.password_ref)
+    with front.engine.begin() as connection:
+        connection.exec_driver_sql(f"drop database {name}")
+    front.close()
+
+
+@pytest.fixture
+def mariadb_spec(empty_mariadb_spec: DatabaseSpec) -> DatabaseSpec:
+    database = Database(empty_mariadb_spec)
+    make_schema(database)
+    database.close()
+    return empty_mariadb_spec
+
+
+@pytest.fixture
+def mariadb_database(mariadb_spec: DatabaseSpec) -> Iterator[Database]:
+    database = Database(mariadb_spec)
+    yield database
+    database.close()
+
+
+BOTH_DATABASES = ["sqlite", pytest.param("mariadb", marks=pytest.mark.mariadb)]
+
+
+@pytest.fixture(params=BOTH_DATABASES)
+def database_spec(request: pytest.FixtureRequest) -> DatabaseSpec:
+    return request.getfixturevalue(f"{request.param}_spec")
+
+
+@pytest.fixture
+def database(database_spec: DatabaseSpec) -> Iterator[Database]:
+    opened = Database(database_spec)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(params=BOTH_DATABASES)
+def empty_database(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[Database]:
+    if request.param == "sqlite":
+        spec = DatabaseSpec(f"sqlite:///{tmp_path / 'empty.db'}")
+    else:
+        spec = request.getfixturevalue("empty_mariadb_spec")
+    opened = Database(spec)
+    yield opened
+    opened.close()
+
+
+# --- search ----------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def elasticsearch_index_name(elasticsearch_url: str) -> Iterator[str]:
+    import elasticsearch
+
+    name = f"dealmail-{uuid.uuid4().hex[:12]}"
+    yield name
+    with elasticsearch.Elasticsearch(elasticsearch_url) as client:
+        left = [str(row["index"]) for row in client.cat.indices(index=f"{name}*", format="json")]
+        if left:
+            client.indices.delete(index=left)
