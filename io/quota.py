@@ -1,0 +1,88 @@
+"""Gmail's quota, shared by all workers: units spent a minute, for each mailbox and for the whole project."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+
+import sqlalchemy as sa
+
+from . import schema
+from .database import Database
+
+PROJECT = "project"
+_TABLE = schema.quota_use
+
+
+@dataclasses.dataclass(frozen=True)
+class QuotaLimits:
+    """Units a minute and what calls cost (developers.google.com/workspace/gmail/api/reference/quota, May 2026)."""
+
+    mailbox_minute: int = 6_000
+    project_minute: int = 1_200_000
+    get: int = 20
+    list: int = 5
+    history: int = 2
+    profile: int = 1
+    labels: int = 1
+    watch: int = 100
+    stop: int = 50
+
+    def __post_init__(self) -> None:
+        """Refuse what would never let a call pass.
+
+        Raises:
+            ValueError: a cost or limit below one, or a limit that one watch call would break.
+        """
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) < 1:
+                msg = f"quota {field.name}={getattr(self, field.name)}: must be at least 1"
+                raise ValueError(msg)
+        if min(self.mailbox_minute, self.project_minute) < max(self.watch, self.stop, self.get):
+            msg = f"quota of {min(self.mailbox_minute, self.project_minute)} units a minute is less than one call costs"
+            raise ValueError(msg)
+
+
+class Quota:
+    """Debits units before they are spent. Every method works within a transaction of the caller, who should call it late."""
+
+    def __init__(self, database: Database, limits: QuotaLimits | None = None) -> None:
+        self._database = database
+        self.limits = limits or QuotaLimits()
+
+    def grant(self, connection: sa.Connection, mailbox: str, cost: int, count: int, now: dt.datetime) -> int:
+        """Debit as many of `count` calls of `cost` units as this minute still has room for; how many that is."""
+        minute = int(now.timestamp()) // 60
+        scopes = [mailbox, PROJECT]
+        self._database.insert_new(connection, _TABLE, [{"scope": scope, "minute": minute, "units": 0} for scope in scopes])
+        query = sa.select(_TABLE.c.scope, _TABLE.c.units).where(_TABLE.c.scope.in_(scopes), _TABLE.c.minute == minute)
+        spent = dict(connection.execute(query.with_for_update()).tuples().all())
+        room = min(self.limits.mailbox_minute - spent[mailbox], self.limits.project_minute - spent[PROJECT])
+        granted = max(0, min(count, room // cost))
+        if granted:
+            self._add(connection, scopes, minute, granted * cost)
+        return granted
+
+    def spend(self, connection: sa.Connection, mailbox: str, units: int, now: dt.datetime) -> None:
+        """Note units that have been spent already, whether or not the minute had room for them."""
+        minute = int(now.timestamp()) // 60
+        scopes = [mailbox, PROJECT]
+        self._database.insert_new(connection, _TABLE, [{"scope": scope, "minute": minute, "units": 0} for scope in scopes])
+        self._add(connection, scopes, minute, units)
+
+    def forget(self, connection: sa.Connection, now: dt.datetime) -> None:
+        """Remove minutes more than an hour old."""
+        connection.execute(sa.delete(_TABLE).where(_TABLE.c.minute < int(now.timestamp()) // 60 - 60))
+
+    @staticmethod
+    def next_minute(now: dt.datetime) -> dt.datetime:
+        """When the next minute's units become free."""
+        return now.replace(second=0, microsecond=0) + dt.timedelta(minutes=1)
+
+    @staticmethod
+    def _add(connection: sa.Connection, scopes: list[str], minute: int, units: int) -> None:
+        connection.execute(
+            sa.update(_TABLE)
+            .where(_TABLE.c.scope.in_(scopes), _TABLE.c.minute == minute)
+            .values(units=_TABLE.c.units + units)
+        )
