@@ -1,10 +1,21 @@
-"""ClaimMessages: due mailboxes in, leased message ids out (the first of the three transactions)."""
+"""ClaimMessages: due mailboxes in, leased message ids out (the first of the three transactions).
+
+What Gmail's history says about each message is netted here, by plain functions; reading it and keeping the ledger is the
+edge's part (io/claims.py).
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, Literal, Protocol
 
-from .records import ClaimedMessage, DueMailbox
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+
+from .decisions import GONE_NOT_FOUND, LABEL_RULES, LABEL_SPAM, LABEL_TRASH, label_rule
+from .records import ClaimedMessage, DueMailbox, Outcome
+from .settings import TeamSettings
 
 
 class Claims(Protocol):
@@ -19,3 +30,178 @@ class Claims(Protocol):
         Raises:
             StoreUnavailableError: the database cannot be reached.
         """
+
+
+_OPENING: Final = frozenset({"INBOX", "SENT"})
+"""Labels that Gmail puts on real mail: gaining one is a reason to look (again)."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NetChange:
+    """What a stretch of history comes to for one message.
+
+    `labels` are its label ids after the last record, None where no record told. `opened` says that a label which keeps mail
+    out was taken off, or that it came to the inbox or was sent, and nothing later undid that.
+    """
+
+    gmail_id: str
+    added: bool = False
+    deleted: bool = False
+    opened: bool = False
+    labels: frozenset[str] | None = None
+    shut_by: str | None = None
+
+    @property
+    def rule(self) -> str | None:
+        """The rule by which its labels keep it out; None where they do not, or are not known."""
+        return label_rule(tuple(self.labels)) if self.labels is not None else self.shut_by
+
+
+Action = Literal["nothing", "insert", "insert_dropped", "drop", "reopen", "reread", "gone", "remove"]
+"""What the ledger does about a change.
+
+insert: a new pending row. insert_dropped, drop: decided by its label, unread. reopen: a decided row is pending again.
+reread: a pending row loses its lease, so that a reading from before the change is not settled. gone: decided as deleted.
+remove: this mailbox's imported copy goes, and the row says by which rule.
+"""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """What the ledger holds about one message. `outcome` and `rule` are None while it is pending."""
+
+    outcome: Outcome | None = None
+    rule: str | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Not decided yet."""
+        return self.outcome is None
+
+
+def net_changes(records: Iterable[Mapping[str, Any]]) -> list[NetChange]:
+    """Gmail's history records, oldest first, as one change a message, in the order of first mention.
+
+    A deletion is final: Gmail's messagesDeleted means removed for good, and ids are never used again. Labels inside a
+    record's message are its state, those beside it what was added or removed (discovery document, History); the former are
+    often left out. Entries of another form are passed over.
+    """
+    net: dict[str, _Netting] = {}
+    for record in records:
+        for kind in ("messagesAdded", "labelsAdded", "labelsRemoved", "messagesDeleted"):
+            for entry in _list(record.get(kind)):
+                message = entry.get("message")
+                gmail_id = message.get("id") if isinstance(message, Mapping) else None
+                if isinstance(message, Mapping) and isinstance(gmail_id, str) and gmail_id:
+                    delta = frozenset(label for label in entry.get("labelIds") or () if isinstance(label, str))
+                    labels = message.get("labelIds")
+                    state = frozenset(map(str, labels)) if isinstance(labels, list) else None
+                    net.setdefault(gmail_id, _Netting()).note(kind, delta, state)
+    return [NetChange(gmail_id, n.added, n.deleted, n.opened, n.labels, n.shut_by) for gmail_id, n in net.items()]
+
+
+def decide_change(change: NetChange, row: LedgerRow | None, settings: TeamSettings) -> tuple[Action, str | None]:
+    """What the ledger does about `change` of a message that it holds as `row` (None: not at all), and the rule where one is set.
+
+    A label decision is never final: it is made again whenever the label goes. Every other decision stands.
+    """
+    rule = change.rule
+    if row is None:
+        if change.deleted:
+            return "nothing", None
+        if change.added:
+            return ("insert_dropped", rule) if rule else ("insert", None)
+        return ("insert", None) if change.opened and not rule else ("nothing", None)
+    if change.deleted:
+        if row.pending or row.outcome == "parked":
+            return "gone", None
+        return ("gone" if settings.on_delete == "remove" else "nothing", None) if row.outcome == "imported" else ("nothing", None)
+    if row.pending:
+        if rule:
+            return "drop", rule
+        return ("reread", None) if change.opened else ("nothing", None)
+    if row.outcome == "imported":
+        removed = (rule == LABEL_TRASH and settings.on_trash == "remove") or (rule == LABEL_SPAM and settings.on_spam == "remove")
+        return ("remove", rule) if removed else ("nothing", None)
+    if is_reopenable(row) and not rule and (change.opened or change.labels is not None):
+        return "reopen", None
+    return "nothing", None
+
+
+def is_reopenable(row: LedgerRow) -> bool:
+    """Whether the row's decision rests on a label, or on a 404, and so falls when Gmail shows the message as ordinary mail."""
+    return row.rule in LABEL_RULES.values() or row.rule == GONE_NOT_FOUND
+
+
+def decide_listed(row: LedgerRow | None) -> Action:
+    """What the ledger does about a message that a listing without drafts, chats, spam and trash shows now."""
+    if row is None:
+        return "insert"
+    return "reopen" if not row.pending and is_reopenable(row) else "nothing"
+
+
+class _Netting:
+    """One message's records, added up."""
+
+    def __init__(self) -> None:
+        self.added = False
+        self.deleted = False
+        self.opened = False
+        self.labels: frozenset[str] | None = None
+        self.shut_by: str | None = None
+
+    def note(self, kind: str, delta: frozenset[str], state: frozenset[str] | None) -> None:
+        if kind == "messagesDeleted":
+            self.deleted = True
+            return
+        if kind == "messagesAdded":
+            self.added = True
+            self.labels = state
+            return
+        known = self.labels
+        if kind == "labelsAdded":
+            self.labels = state if state is not None else (known | delta if known is not None else None)
+            if rule := label_rule(tuple(delta)):
+                self.shut_by, self.opened = rule, False
+            elif delta & _OPENING:
+                self.opened = True
+            return
+        self.labels = state if state is not None else (known - delta if known is not None else None)
+        if rule := label_rule(tuple(delta)):
+            self.opened = True
+            if self.shut_by == rule:
+                self.shut_by = None
+
+
+def _list(value: Any) -> list[Mapping[str, Any]]:
+    return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
+
+
+class _Claim(beam.DoFn):
+    def __init__(self, claims: Callable[[], Claims]) -> None:
+        self._open = claims
+
+    def setup(self) -> None:
+        self._claims = self._open()
+
+    def process(self, due: DueMailbox) -> Iterable[ClaimedMessage]:
+        claimed = self._claims.claim(due)
+        Metrics.counter("ClaimMessages", f"due_{due.reason}").inc()
+        Metrics.counter("ClaimMessages", "claimed").inc(len(claimed))
+        yield from claimed
+
+
+class ClaimMessages(beam.PTransform):
+    """Lease message ids of due mailboxes.
+
+    Args:
+        claims: opens the edge on the worker; the function owns what it hands out.
+    """
+
+    def __init__(self, claims: Callable[[], Claims]) -> None:
+        super().__init__()
+        self._claims = claims
+
+    def expand(self, due: beam.PCollection) -> beam.PCollection:
+        """PCollection of DueMailbox in, PCollection of ClaimedMessage out."""
+        return due | "Claim" >> beam.ParDo(_Claim(self._claims)).with_output_types(ClaimedMessage)

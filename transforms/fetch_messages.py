@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
-from .records import ClaimedMessage, Decision, Failure, FetchedMessage
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+
+from .records import ClaimedMessage, Decision, Failure, FetchedMessage, Record
+
+DECISIONS = "decisions"
+FAILURES = "failures"
 
 
 class MessageReader(Protocol):
@@ -16,3 +23,80 @@ class MessageReader(Protocol):
 
     def close(self) -> None:
         """Give threads and connections back."""
+
+
+class Fetched(NamedTuple):
+    """The three ways a read can end."""
+
+    messages: beam.PCollection
+    decisions: beam.PCollection
+    failures: beam.PCollection
+
+
+def batch_key(claim: ClaimedMessage, shards: int) -> int:
+    """Which of `shards` batches `claim` joins: all of a mailbox's claims the same one, so its concurrency is bounded."""
+    return zlib.crc32(claim.mailbox_id.encode()) % shards
+
+
+class _Read(beam.DoFn):
+    def __init__(self, reader: Callable[[], MessageReader]) -> None:
+        self._open = reader
+
+    def setup(self) -> None:
+        self._reader = self._open()
+
+    def process(self, keyed: tuple[int, Iterable[ClaimedMessage]]) -> Iterable[Any]:
+        claims = list(keyed[1])
+        Metrics.distribution("FetchMessages", "batch_size").update(len(claims))
+        for answer in self._reader.read(claims):
+            if isinstance(answer, FetchedMessage):
+                Metrics.counter("FetchMessages", "fetched").inc()
+                yield answer
+            elif isinstance(answer, Decision):
+                Metrics.counter("FetchMessages", "gone").inc()
+                yield beam.pvalue.TaggedOutput(DECISIONS, answer)
+            else:
+                Metrics.counter("FetchMessages", f"failed_{answer.error_class}").inc()
+                yield beam.pvalue.TaggedOutput(FAILURES, answer)
+
+
+class FetchMessages(beam.PTransform):
+    """Read leased messages from Gmail, in batches over mailboxes.
+
+    Args:
+        reader: opens the edge on the worker; the function owns what it hands out, nothing is closed here.
+        batch_size: messages read side by side at the most.
+        linger_s: how long a batch waits to fill in an endless run; a bounded pass never waits.
+        shards: batches that may be read side by side, on different workers.
+    """
+
+    def __init__(
+        self, reader: Callable[[], MessageReader], *, batch_size: int = 50, linger_s: float = 0.1, shards: int = 1
+    ) -> None:
+        if batch_size < 1 or shards < 1:
+            raise ValueError(f"batch_size {batch_size} and shards {shards} must be 1 or more")
+        super().__init__()
+        self._reader = reader
+        self._batch_size = batch_size
+        self._linger_s = linger_s
+        self._shards = shards
+
+    def expand(self, claims: beam.PCollection) -> Fetched:
+        """PCollection of ClaimedMessage in; PCollections of FetchedMessage, Decision and Failure out."""
+        read = (
+            claims
+            | "KeyByShard"
+            >> beam.Map(lambda claim, shards: (batch_key(claim, shards), claim), self._shards).with_output_types(
+                tuple[int, Record]
+            )
+            | "Batch" >> beam.GroupIntoBatches(self._batch_size, max_buffering_duration_secs=self._linger_s)
+            | "Read" >> beam.ParDo(_Read(self._reader)).with_outputs(DECISIONS, FAILURES, main="messages")
+        )
+        return Fetched(
+            _typed(read.messages, FetchedMessage), _typed(read[DECISIONS], Decision), _typed(read[FAILURES], Failure)
+        )
+
+
+def _typed(collection: beam.PCollection, record: type) -> beam.PCollection:
+    collection.element_type = record  # tagged outputs take no type hints of their own
+    return collection
