@@ -1,7 +1,7 @@
 """The whole job on one page: the same graph on one machine, on Flink and on Dataflow.
 
-The database remembers, the graph works: three short transactions (claim, settle, index) carry the job over any crash, and
-everything between them may be lost or run twice. See docs/architecture.md.
+The database remembers, the graph works: three short transactions (claim, settle, index) carry the job over any crash,
+and everything between them may be lost or run twice. See docs/architecture.md.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..transforms.write_to_mariadb import Settlements, WriteToMariaDb
 
 @dataclasses.dataclass(frozen=True)
 class Edges:
-    """How a worker opens what lies outside the graph. Each is a picklable function that holds no secret, only names of them."""
+    """How a worker opens what lies outside the graph: picklable functions that hold no secret, only names of them."""
 
     register: Callable[[], MailboxRegister]
     claims: Callable[[], Claims]
@@ -41,8 +41,8 @@ class Edges:
 class GraphOptions:
     """What differs from run to run inside the graph.
 
-    `dedup_window_s` is how long a seen Message-ID is remembered; `settle_batch` and `fetch_batch` bound a batch by count;
-    `shards` is how many batches of one team may be settled side by side.
+    `dedup_window_s` is how long a seen Message-ID is remembered; `settle_batch` and `fetch_batch` bound a batch by
+    count; `shards` is how many batches of one team may be settled side by side.
     """
 
     dedup_window_s: float = 600
@@ -96,7 +96,9 @@ def build(
     normalized = fetched.messages | "NormalizeMessages" >> NormalizeMessages()
 
     # Gates inside go from cheap and private to dear: most mail is dropped before its body is read.
-    selected = normalized.messages | "SelectCustomerMail" >> SelectCustomerMail(crm, edges.directories, edges.correspondence)
+    selected = normalized.messages | "SelectCustomerMail" >> SelectCustomerMail(
+        crm, edges.directories, edges.correspondence
+    )
 
     # A cache: it spares the database copies that arrive close together; the engagement's key there joins the rest.
     unique = selected.mail | "DeduplicateByMessageId" >> DeduplicateByMessageId(options.dedup_window_s)

@@ -1,7 +1,7 @@
 """The inbox of a bounded pass: what the local service hands to a graph that it has built once and runs again and again.
 
-Building and translating the graph takes longer than running it on a handful of messages, so the graph's sources do not hold
-their elements: they read them, when the pass runs, from this process's inbox.
+Building and translating the graph takes longer than running it on a handful of messages, so the graph's sources do not
+hold their elements: they read them, when the pass runs, from this process's inbox.
 """
 
 from __future__ import annotations

@@ -52,7 +52,12 @@ RULES: Final[dict[str, str]] = {
 }
 """What each rule means, in words for the user; the rule table of docs/decisions.md is made from it."""
 
-LABEL_RULES: Final[dict[str, str]] = {"DRAFT": LABEL_DRAFT, "TRASH": LABEL_TRASH, "SPAM": LABEL_SPAM, "CHAT": LABEL_CHAT}
+LABEL_RULES: Final[dict[str, str]] = {
+    "DRAFT": LABEL_DRAFT,
+    "TRASH": LABEL_TRASH,
+    "SPAM": LABEL_SPAM,
+    "CHAT": LABEL_CHAT,
+}
 """Gmail label id to the rule that keeps such mail out, in order of precedence."""
 
 MAILBOX_STATES: Final[dict[str, str]] = {

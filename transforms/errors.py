@@ -13,7 +13,7 @@ class TransientError(DealmailError):
     """Worth another try; the message or mailbox at hand is not to blame. `retry_after` may say how long to wait."""
 
     def __init__(self, text: str = "", *, retry_after: dt.timedelta | None = None) -> None:
-        super().__init__(text)
+        super().__init__(text or type(self).__name__)  # Beam hands on only errors that carry a text
         self.retry_after = retry_after
 
 

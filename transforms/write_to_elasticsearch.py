@@ -72,5 +72,7 @@ class WriteToElasticsearch(beam.PTransform):
     def expand(self, changed: beam.PCollection) -> beam.PCollection:
         """PCollection of ChangedEngagements in; how many rows each call indexed out (int)."""
         at_once = changed | "IndexChanged" >> beam.ParDo(_Index(self._outbox)).with_output_types(int)
-        backlog = self._ticks | "DrainOutbox" >> beam.ParDo(_Drain(self._outbox, self._drain_limit)).with_output_types(int)
+        backlog = self._ticks | "DrainOutbox" >> beam.ParDo(_Drain(self._outbox, self._drain_limit)).with_output_types(
+            int
+        )
         return (at_once, backlog) | "Indexed" >> beam.Flatten()

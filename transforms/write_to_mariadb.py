@@ -31,7 +31,11 @@ class Settlements(Protocol):
 def shard_key(outcome: Settleable, shards: int) -> str:
     """The key that batches `outcome`: its team, and one of `shards`; copies of one mail share a shard."""
     claim = outcome.claim
-    by = outcome.engagement_id if isinstance(outcome, CustomerMail | SeenCopy) else f"{claim.mailbox_id}/{claim.gmail_id}"
+    by = (
+        outcome.engagement_id
+        if isinstance(outcome, CustomerMail | SeenCopy)
+        else f"{claim.mailbox_id}/{claim.gmail_id}"
+    )
     return f"{claim.team_id}/{zlib.crc32(by.encode()) % shards}"
 
 

@@ -4,6 +4,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
+
 from dealmail.transforms.collect_decisions import CollectDecisions, outcome_name
 from dealmail.transforms.records import ClaimedMessage, Decision, Failure, Record
 

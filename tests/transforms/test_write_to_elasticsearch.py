@@ -5,6 +5,7 @@ import datetime as dt
 import apache_beam as beam
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
+
 from dealmail.transforms.records import ChangedEngagements, Tick
 from dealmail.transforms.write_to_elasticsearch import WriteToElasticsearch
 

@@ -6,12 +6,20 @@ import apache_beam as beam
 import pytest
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
-from dealmail.transforms.records import (
-    ChangedEngagements, ClaimedMessage, CustomerMail, Decision, MailText, Participant, Record, SeenCopy,
-)  # fmt: skip
-from dealmail.transforms.write_to_mariadb import WriteToMariaDb, settling_order, shard_key
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dealmail.transforms.records import (
+    ChangedEngagements,
+    ClaimedMessage,
+    CustomerMail,
+    Decision,
+    MailText,
+    Participant,
+    Record,
+    SeenCopy,
+)  # fmt: skip
+from dealmail.transforms.write_to_mariadb import WriteToMariaDb, settling_order, shard_key
 
 
 def claim(gmail_id, mailbox="m1", team="t"):
@@ -46,7 +54,8 @@ def test_outcomes_are_settled_in_one_batch_a_shard():
     with TestPipeline(runner="FnApiRunner") as pipeline:
         changed = pipeline | beam.Create(outcomes).with_output_types(Record) | WriteToMariaDb(Recorder)
         assert_that(
-            changed | beam.Map(lambda c: (c.team_id, sorted(c.engagement_ids))), equal_to([("t", ["e1", "e1", "e2", "g9"])])
+            changed | beam.Map(lambda c: (c.team_id, sorted(c.engagement_ids))),
+            equal_to([("t", ["e1", "e1", "e2", "g9"])]),
         )
 
 

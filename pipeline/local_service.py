@@ -1,0 +1,192 @@
+"""The local engine: bounded passes of the graph, kept going by Pub/Sub pulls and due mailboxes.
+
+No local Beam runner can run the endless form safely: one acknowledges before it processes, another holds everything behind a
+Flatten until the source ends. So this service pulls notifications itself, runs the same graph over what it pulled as a
+bounded pass, and acknowledges when the pass has succeeded. Several such services may share one database and one
+subscription: the claims in the database keep them apart.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.transforms import environments
+
+from ..transforms.errors import StoreUnavailableError
+from ..transforms.records import Tick
+from .inbox import Inbox, PassInput
+
+_log = logging.getLogger(__name__)
+
+
+class Received(Protocol):
+    """A notification as pulled: `data` for the graph, the rest for acknowledging it."""
+
+    @property
+    def data(self) -> bytes:
+        """The Pub/Sub message's data."""
+
+
+class NotificationSource(Protocol):
+    """Where notifications come from between two passes."""
+
+    def take(self, timeout_s: float, limit: int) -> Sequence[Received]:
+        """What waits, at once; nothing after `timeout_s` without any."""
+
+    def ack(self, received: Sequence[Received]) -> None:
+        """These need not come again."""
+
+    def nack(self, received: Sequence[Received]) -> None:
+        """These must come again."""
+
+    def close(self) -> None:
+        """Stop pulling; what was taken and not acknowledged comes again."""
+
+
+class NoNotifications:
+    """A source for runs without a subscription: mailboxes are polled only."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        """`stop` ends a wait early."""
+        self._stop = stop
+
+    def take(self, timeout_s: float, limit: int) -> Sequence[Received]:
+        """Nothing, after `timeout_s`."""
+        self._stop.wait(timeout_s)
+        return ()
+
+    def ack(self, received: Sequence[Received]) -> None:
+        """Nothing to do."""
+
+    def nack(self, received: Sequence[Received]) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+class GraphPass:
+    """A graph that is built and translated once and run as often as wanted, each time over another PassInput."""
+
+    def __init__(self, build: Callable[[beam.Pipeline, Inbox], object]) -> None:
+        """`build` lays out the graph on a pipeline, with sources that read the inbox."""
+        self._inbox = Inbox()
+        self._options = PipelineOptions(["--experiments=beam_fn_api"])
+        pipeline = beam.Pipeline(runner=FnApiRunner(), options=self._options)
+        build(pipeline, self._inbox)
+        self._proto = pipeline.to_runner_api(default_environment=environments.EmbeddedPythonEnvironment.default())
+
+    def run(self, given: PassInput) -> Counter[str]:
+        """Run one pass to its end; the counters it made, by name. What a step raises comes out as it is."""
+        self._inbox.current = given
+        try:
+            result = FnApiRunner().run_via_runner_api(
+                type(self._proto).FromString(self._proto.SerializeToString()), self._options
+            )
+            result.wait_until_finish()
+        finally:
+            self._inbox.current = PassInput()
+        counters: Counter[str] = Counter()
+        for counter in result.metrics().query()["counters"]:
+            counters[counter.key.metric.name] += counter.committed
+        return counters
+
+    def close(self) -> None:
+        """Forget the inbox."""
+        self._inbox.close()
+
+
+class LocalService:
+    """Runs passes until it is stopped, or until nothing is due (`run_once`).
+
+    Args:
+        graph: what a pass runs.
+        source: where notifications come from.
+        next_due: when a mailbox or the outbox next has something to do (UTC), None: nothing is planned.
+        crm_stamps: the teams' CRM versions, read before each pass.
+        now: the clock (UTC).
+        stop: ends the service after the pass under way.
+        look_up_s: how often the database is asked for work that others put there (a person typing `dealmail import on`).
+    """
+
+    def __init__(
+        self,
+        graph: GraphPass,
+        source: NotificationSource,
+        next_due: Callable[[dt.datetime], dt.datetime | None],
+        crm_stamps: Callable[[], Sequence[tuple[str, int]]],
+        *,
+        now: Callable[[], dt.datetime],
+        stop: threading.Event,
+        look_up_s: float = 1.0,
+    ) -> None:
+        self._graph = graph
+        self._source = source
+        self._next_due = next_due
+        self._crm_stamps = crm_stamps
+        self._now = now
+        self._stop = stop
+        self._look_up_s = look_up_s
+        self.totals: Counter[str] = Counter()
+
+    def run(self) -> None:
+        """Passes until `stop` is set. A store that is down is waited out; any other error is raised, after giving back what was pulled."""
+        pauses = 0
+        while not self._stop.is_set():
+            received = self._source.take(self._wait_s(), limit=1000)
+            if self._stop.is_set():
+                self._source.nack(received)
+                return
+            if not received and not self._is_due():
+                continue
+            try:
+                self._pass(received)
+                pauses = 0
+            except StoreUnavailableError:
+                pauses += 1
+                _log.warning("a store is not to be reached; pass %d in a row given back", pauses)
+                self._stop.wait(min(30.0, 0.5 * 2 ** min(pauses, 6)))
+
+    def run_once(self, limit: int = 100_000) -> int:
+        """What cron wants: passes until nothing is due and no notification waits, `limit` at the most; how many ran."""
+        for passes in range(limit):
+            received = self._source.take(0.5 if passes == 0 else 0.0, limit=1000)
+            if self._stop.is_set() or not (received or self._is_due()):
+                return passes
+            self._pass(received)
+        return limit
+
+    def _is_due(self) -> bool:
+        due = self._next_due(self._now())
+        return due is not None and due <= self._now()
+
+    def _wait_s(self) -> float:
+        due = self._next_due(self._now())
+        if due is None:
+            return self._look_up_s
+        return min(self._look_up_s, max(0.0, (due - self._now()).total_seconds()))
+
+    def _pass(self, received: Sequence[Received]) -> None:
+        began = time.monotonic()
+        given = PassInput(
+            notifications=tuple(r.data for r in received),
+            ticks=(Tick(self._now()),),
+            crm_stamps=tuple(self._crm_stamps()),
+        )
+        done = False
+        try:
+            counters = self._graph.run(given)
+            done = True
+        finally:
+            (self._source.ack if done else self._source.nack)(received)
+        self.totals.update(counters)
+        _log.debug("pass of %d notifications in %.3f s", len(received), time.monotonic() - began)
