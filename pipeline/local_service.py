@@ -89,9 +89,9 @@ class GraphPass:
         """Run one pass to its end; the counters it made, by name. What a step raises comes out as it is."""
         self._inbox.current = given
         try:
-            result = FnApiRunner().run_via_runner_api(
-                type(self._proto).FromString(self._proto.SerializeToString()), self._options
-            )
+            proto = type(self._proto)()
+            proto.CopyFrom(self._proto)  # the runner writes into what it runs
+            result = FnApiRunner().run_via_runner_api(proto, self._options)
             result.wait_until_finish()
         finally:
             self._inbox.current = PassInput()

@@ -135,7 +135,7 @@ class Span:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MailText:
-    """The body as plain text: sanitized (no NUL, no lone surrogate), newline is \\n. `flags` name what was cut or replaced."""
+    """The body as plain text: no NUL, no lone surrogate, lines end in LF. `flags` name what was cut or replaced."""
 
     text: str
     spans: tuple[Span, ...] = ()
