@@ -29,8 +29,6 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import fcntl
-import importlib
-import importlib.util
 import json
 import os
 import pathlib
@@ -47,7 +45,7 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
-from dealmail.io import schema
+from dealmail.io import migrate
 from dealmail.io.database import Database, DatabaseSpec
 from dealmail.sandbox import servers
 
@@ -208,10 +206,7 @@ def elasticsearch_url() -> str:
 # --- databases -------------------------------------------------------------------------------------------------------
 def make_schema(database: Database) -> None:
     """Bring `database` to today's schema, as the job would."""
-    if importlib.util.find_spec("dealmail.io.migrations") and (CHECKOUT / "io" / "migrations" / "__init__.py").exists():
-        importlib.import_module("dealmail.io.migrations").upgrade(database)
-    else:
-        schema.metadata.create_all(database.engine)
+    migrate.upgrade(database)
 
 
 @pytest.fixture(scope="session")
