@@ -1,0 +1,135 @@
+"""Gmail's JSON for one message (users.messages.get, format full): two views, one that leaves the body sealed.
+
+Field names and types: Google's Gmail API reference, users.messages and MessagePart.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from .errors import MalformedMessageError
+
+
+class Header(msgspec.Struct, gc=False):
+    """One header field, as Gmail hands it out: name in the sender's case, value mostly decoded."""
+
+    name: str = ""
+    value: str | None = ""
+
+
+class _Top(msgspec.Struct):
+    headers: list[Header] | None = None
+
+
+class Envelope(msgspec.Struct, rename="camel"):
+    """A message without its body. `internal_date` is epoch milliseconds."""
+
+    internal_date: int
+    payload: _Top
+    label_ids: list[str] | None = None
+
+
+class Body(msgspec.Struct, gc=False):
+    """A part's body: base64url `data`, absent where the bytes were left at Google."""
+
+    data: str | None = None
+
+
+class Part(msgspec.Struct, rename="camel"):
+    """A MIME part; `parts` nests."""
+
+    mime_type: str | None = None
+    filename: str | None = None
+    headers: list[Header] | None = None
+    body: Body | None = None
+    parts: list[Part] | None = None
+
+    @property
+    def kind(self) -> str:
+        """The media type in lower case, without parameters."""
+        return (self.mime_type or "").partition(";")[0].strip().lower()
+
+    def header(self, name: str) -> str:
+        """The first header field of that (lower-case) name, or ""."""
+        for header in self.headers or ():
+            if len(header.name) == len(name) and header.name.lower() == name:
+                return header.value or ""
+        return ""
+
+
+class _Message(msgspec.Struct):
+    payload: Part | None = None
+
+
+_T = TypeVar("_T")
+_envelopes: Final = msgspec.json.Decoder(Envelope, strict=False)
+_messages: Final = msgspec.json.Decoder(_Message, strict=False)
+
+
+def read_envelope(payload: bytes) -> Envelope:
+    """Labels, date and header section of `payload`; the body is skipped, not decoded.
+
+    Raises:
+        MalformedMessageError: not JSON, or not what the API documents, or nested beyond the decoder's limit.
+    """
+    return _decode(_envelopes, Envelope, payload)
+
+
+def read_root(payload: bytes) -> Part:
+    """The whole tree of parts.
+
+    Raises:
+        MalformedMessageError: as `read_envelope`.
+    """
+    return _decode(_messages, _Message, payload).payload or Part()
+
+
+def _decode(decoder: msgspec.json.Decoder[_T], kind: type[_T], payload: bytes) -> _T:
+    try:
+        return decoder.decode(payload)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return _decode_leniently(kind, payload)
+
+
+def _decode_leniently(kind: type[_T], payload: bytes) -> _T:
+    """Once more with the standard library, which reads lone surrogates (escaped in JSON) that msgspec refuses."""
+    try:
+        document: Any = json.loads(payload.decode("utf-8", "replace"))
+        return msgspec.convert(document, kind, strict=False)
+    except (ValueError, RecursionError, msgspec.MsgspecError) as error:
+        # Never chained: the decoder's text can quote the mail.
+        problem = type(error).__name__
+    raise MalformedMessageError(f"Gmail's answer is not a message in format full ({problem})")
+
+
+_NOT_BASE64: Final = re.compile(r"[^A-Za-z0-9+/]")
+
+
+def read_bytes(data: str) -> bytes:
+    """The bytes of a base64url string, padded or not (RFC 4648 section 5). What is not base64 in it is passed over."""
+    data = data.rstrip("=")
+    try:
+        return base64.b64decode(data + "=" * (-len(data) % 4), altchars="-_", validate=True)
+    except (binascii.Error, ValueError):
+        pass
+    kept = _NOT_BASE64.sub("", data.replace("-", "+").replace("_", "/"))
+    if len(kept) % 4 == 1:
+        kept = kept[:-1]
+    return base64.b64decode(kept + "=" * (-len(kept) % 4))
+
+
+def part_types(root: Part, limit: int = 1000) -> list[str]:
+    """The media types of the parts in order, lower case; at most `limit` of them."""
+    found: list[str] = []
+    waiting = [root]
+    while waiting and len(found) < limit:
+        part = waiting.pop()
+        found.append(part.kind)
+        waiting.extend(reversed(part.parts or ()))
+    return found

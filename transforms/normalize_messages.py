@@ -1,0 +1,161 @@
+"""NormalizeMessages: Gmail's answers in, header sections understood out; the bodies stay sealed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+import apache_beam as beam
+from apache_beam.pvalue import TaggedOutput
+
+from .addresses import MAX_FIELD, parse_addresses
+from .errors import MalformedMessageError
+from .gmail_payload import Header, read_envelope
+from .headers import BLIND, MAX_FIELDS, MAX_VALUE, choose_message_id, decode_value, first, read_references, read_subject
+from .mail_dates import internal_time, sent_time
+from .records import Failure, FetchedMessage, NormalizedMessage, Participant
+
+PHASE: Final = "normalize"
+FAILURES: Final = "failures"
+_ADDRESS_FIELDS: Final = frozenset(
+    {"from", "to", "cc", "reply-to", "sender", "x-original-from", "x-original-sender", "x-google-original-from"}
+)
+
+
+def normalize(fetched: FetchedMessage) -> NormalizedMessage:
+    """The header section of `fetched` understood; its body is passed on unread.
+
+    Several authors in From (RFC 5322 section 3.6.2): the one that Sender names, else the first, is the sender; the others are
+    listed first in Cc, for they took part. Repeated To and Cc fields count as one.
+
+    Raises:
+        MalformedMessageError: the payload is not a Gmail message in format full.
+    """
+    envelope = read_envelope(fetched.payload)
+    try:
+        internal = internal_time(envelope.internal_date)
+    except OverflowError:
+        raise MalformedMessageError("internalDate is outside the years 1 to 9998") from None
+    headers, addressed = _read_fields(envelope.payload.headers or ())
+    authors = _addresses(addressed, "from")
+    reply_to, sender_field = _addresses(addressed, "reply-to"), _addresses(addressed, "sender")
+    if len(authors) > 1:
+        named = {one.address for one in sender_field}
+        authors = tuple(sorted(authors, key=lambda one: one.address not in named))
+    sender = authors[0] if authors else None
+    if sender is not None:
+        sender = _behind_group(sender, headers, addressed, reply_to)
+    to, cc = _addresses(addressed, "to"), _addresses(addressed, "cc")
+    also_from = {one.address: one for one in (*reply_to, *sender_field)}
+    references = [value for name, value in headers if name in {"in-reply-to", "references"}]
+    return NormalizedMessage(
+        claim=fetched.claim,
+        labels=tuple(envelope.label_ids or ()),
+        message_id=choose_message_id(first(headers, "message-id"), first(headers, "x-google-original-message-id")),
+        references=read_references(sorted(references, key=len, reverse=True)) if references else (),
+        sent_at=sent_time(first(headers, "date"), internal, _received(headers)),
+        internal_date=internal,
+        sender=sender,
+        to=to,
+        cc=(*authors[1:], *cc) if len(authors) > 1 else cc,
+        also_from=tuple(also_from.values()),
+        subject=read_subject(first(headers, "subject"))[0],
+        headers=headers,
+        payload=fetched.payload,
+    )
+
+
+def _read_fields(fields: Sequence[Header]) -> tuple[tuple[tuple[str, str], ...], dict[str, list[str]]]:
+    """All fields but the blind ones as text, and the address fields as they came: encoded words are decoded after splitting."""
+    headers: list[tuple[str, str]] = []
+    addressed: dict[str, list[str]] = {}
+    for field in fields[:MAX_FIELDS]:
+        name, value = field.name.strip().lower(), field.value or ""
+        if name in _ADDRESS_FIELDS:
+            addressed.setdefault(name, []).append(value)
+        elif name in BLIND:
+            continue
+        if len(value) > MAX_VALUE or "=?" in value or not value.isprintable():
+            value = decode_value(value)
+        headers.append((name, value))
+    return tuple(headers), addressed
+
+
+def _addresses(addressed: dict[str, list[str]], name: str) -> tuple[Participant, ...]:
+    """The mailboxes of the field `name`. From is never merged: a second one is a forgery (RFC 5322 section 3.6)."""
+    values = addressed.get(name)
+    if not values:
+        return ()
+    if len(values) == 1 or name in {"from", "sender"}:
+        return parse_addresses(values[0])
+    return parse_addresses(", ".join(values)[:MAX_FIELD])
+
+
+def _received(headers: Sequence[tuple[str, str]]) -> list[str]:
+    return [value for name, value in headers if name == "received"]
+
+
+_VIA: Final = re.compile(r"^['\"]?(.*?)['\"]?\s+via\s+\S.*$", re.IGNORECASE | re.DOTALL)
+_GROUP_MARKS: Final = frozenset({"x-google-group-id", "mailing-list", "list-id", "list-post"})
+_ADDRESS: Final = re.compile(r"[^\s<>:;,@]+@[^\s<>:;,@?]+")
+
+
+def _behind_group(
+    sender: Participant,
+    headers: Sequence[tuple[str, str]],
+    addressed: dict[str, list[str]],
+    reply_to: tuple[Participant, ...],
+) -> Participant:
+    """The author whom Google Groups hid behind the group's address, else `sender`.
+
+    For domains whose DMARC policy is strict, Groups writes From: "'Jane' via Support" <support@own.example> and keeps the
+    author in X-Original-From or X-Original-Sender. Believed only where list fields say that a Google Group sent it and From is
+    that group's address or reads "... via ...": those two fields alone anybody can write.
+    """
+    marks = [(name, value) for name, value in headers if name in _GROUP_MARKS]
+    if not any(name == "x-google-group-id" or "googlegroups" in value for name, value in marks):
+        return sender
+    via = _VIA.match(sender.name)
+    groups = {found.lower() for _, value in marks for found in _ADDRESS.findall(value)}
+    if via is None and sender.address not in groups:
+        return sender
+    name = via[1].strip(" '\"") if via else ""
+    for field in ("x-original-from", "x-original-sender"):
+        for author in _addresses(addressed, field)[:1]:
+            if author.address != sender.address:
+                return author if author.name else Participant(author.address, name)
+    authors = [one for one in reply_to if one.address not in groups and one.address != sender.address]
+    if via is not None and len(authors) == 1:
+        return authors[0] if authors[0].name else Participant(authors[0].address, name)
+    return sender
+
+
+class Normalized(NamedTuple):
+    """What NormalizeMessages gives out."""
+
+    messages: beam.PCollection[NormalizedMessage]
+    failures: beam.PCollection[Failure]
+
+
+@beam.typehints.with_input_types(FetchedMessage)
+@beam.typehints.with_output_types(NormalizedMessage, failures=Failure)
+class _Normalize(beam.DoFn):
+    def process(self, element: FetchedMessage) -> Iterable[Any]:
+        """One message in, one message or one failure out."""
+        try:
+            yield normalize(element)
+        except MalformedMessageError as error:
+            yield TaggedOutput(FAILURES, Failure(element.claim, PHASE, type(error).__name__))
+
+
+class NormalizeMessages(beam.PTransform):
+    """PCollection of FetchedMessage in; `Normalized` out: `messages`, and `failures` for what is not a Gmail message."""
+
+    def expand(self, pcoll: beam.PCollection[FetchedMessage]) -> Normalized:
+        """Wire `normalize`."""
+        outputs = pcoll | "Normalize" >> beam.ParDo(_Normalize()).with_outputs(FAILURES, main="messages")
+        return Normalized(outputs.messages, outputs.failures)
+
+
+__all__ = ["FAILURES", "PHASE", "NormalizeMessages", "Normalized", "normalize"]
