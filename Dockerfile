@@ -1,0 +1,25 @@
+# One image is launcher and worker: the same locked versions on both sides. Build: docker build -t dealmail .
+FROM python:3.11-slim AS base
+
+# Beam's worker entry point; for Flink and Dataflow the image is given as --sdk_container_image (with --sdk_location=container).
+COPY --from=apache/beam_python3.11_sdk:2.77.0 /opt/apache/beam /opt/apache/beam
+
+WORKDIR /opt/dealmail
+COPY requirements/lock.txt requirements/lock.txt
+RUN pip install --no-cache-dir --require-hashes -r requirements/lock.txt
+
+COPY pyproject.toml setup.py README.md LICENSE run_pipeline.py ./
+COPY pipeline/ pipeline/
+COPY transforms/ transforms/
+COPY io/ io/
+COPY sandbox/ sandbox/
+COPY console/ console/
+RUN pip install --no-cache-dir --no-deps --no-build-isolation . && pip check
+
+RUN useradd --create-home --uid 1000 dealmail
+USER dealmail
+WORKDIR /home/dealmail
+
+# As a service on one machine: docker run -v data:/home/dealmail dealmail python /opt/dealmail/run_pipeline.py --database=...
+# As a Beam worker the runner overrides the entry point's arguments.
+ENTRYPOINT ["/opt/apache/beam/boot"]

@@ -1,0 +1,202 @@
+"""The job's options: argparse groups at the edge, one frozen and checked JobOptions inside."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import pathlib
+import re
+import shutil
+import sys
+import urllib.parse
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..io import secret_refs
+from ..io.database import DatabaseSpec
+from ..io.quota import QuotaLimits
+from .build import GraphOptions
+
+RUNNERS = ("DirectRunner", "FlinkRunner", "DataflowRunner", "PrismRunner", "PortableRunner")
+EMBEDDED_DATABASE = "sqlite:///dealmail.db"
+_PATHS = {
+    "subscription": re.compile(r"projects/[a-z][-a-z0-9:.]{4,61}[a-z0-9]/subscriptions/[A-Za-z][-A-Za-z0-9._~+%]{2,254}"),
+    "topic": re.compile(r"projects/[a-z][-a-z0-9:.]{4,61}[a-z0-9]/topics/[A-Za-z][-A-Za-z0-9._~+%]{2,254}"),
+}
+
+
+class OptionError(ValueError):
+    """An option that no run could use; the text is one line that shows it and the way out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class JobOptions:
+    """Everything a run needs to know, checked. Holds names of secrets, never a secret, so it may be pickled into a graph.
+
+    Times are in the unit their name says; `search` is "" for full text beside a SQLite database, or a URL.
+    """
+
+    database: DatabaseSpec = dataclasses.field(default_factory=lambda: DatabaseSpec(EMBEDDED_DATABASE))
+    search: str = ""
+    search_password: str = ""
+    search_index: str = "dealmail"
+    subscription: str = ""
+    topic: str = ""
+    pubsub_endpoint: str = ""
+    gmail_endpoint: str = ""
+    oauth_client: str = ""
+    token_key: str = ""
+    runner: str = "DirectRunner"
+    once: bool = False
+    poll_minutes: float = 15.0
+    lease_seconds: float = 120.0
+    claim_batch: int = 50
+    fetch_threads: int = 16
+    search_plan: bool = False
+    quota: QuotaLimits = dataclasses.field(default_factory=QuotaLimits)
+    graph: GraphOptions = dataclasses.field(default_factory=GraphOptions)
+    log_level: str = "INFO"
+
+    def __post_init__(self) -> None:
+        """Refuse what no run could use.
+
+        Raises:
+            OptionError: a value that is out of range, malformed, or does not go with another.
+        """
+        for name, pattern in _PATHS.items():
+            value = getattr(self, name)
+            if value and not pattern.fullmatch(value):
+                raise OptionError(f"--{name}={value}: use projects/PROJECT/{name}s/NAME")
+        for name in ("poll_minutes", "lease_seconds", "claim_batch", "fetch_threads"):
+            if getattr(self, name) <= 0:
+                raise OptionError(f"--{name}={getattr(self, name)}: must be more than 0")
+        if self.runner not in RUNNERS:
+            raise OptionError(f"--runner={self.runner}: use one of {', '.join(RUNNERS)}")
+        embedded = self.database.url.startswith("sqlite")
+        if not self.search and not embedded:
+            raise OptionError("--search is missing: a MariaDB database needs --search=https://… (or sqlite:///FILE for FTS5)")
+        if self.search and urllib.parse.urlsplit(self.search).scheme not in {"http", "https", "sqlite"}:
+            raise OptionError(f"--search={self.search}: use https://HOST:PORT, or sqlite:///FILE for FTS5")
+        if urllib.parse.urlsplit(self.search).password:
+            raise OptionError(f"--search holds a password; name it with --search_password={secret_refs.FORMS}")
+        if not self.is_local:
+            if embedded:
+                raise OptionError(f"--runner={self.runner} needs a database its workers can reach: --database=mysql+pymysql://…")
+            if not self.subscription:
+                raise OptionError(f"--runner={self.runner} needs --subscription=projects/PROJECT/subscriptions/NAME")
+            if self.once:
+                raise OptionError(f"--once is for the local engine; --runner={self.runner} runs without end")
+            if not self.token_key:
+                raise OptionError(f"--runner={self.runner} needs --token_key={secret_refs.FORMS}")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this process does the work itself."""
+        return self.runner == "DirectRunner"
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options in groups, as `--help` shows them. Runner options of Beam itself are passed on."""
+    parser = argparse.ArgumentParser(
+        prog="run_pipeline.py",
+        description="dealmail's job: keeps customer mail beside the deal. Without options: SQLite and FTS5 in this folder, "
+        "Google's Gmail, polling only, until Ctrl-C.",
+        epilog="Options of Beam's Flink and Dataflow runners (--region, --flink_master, ...) are passed on to them. "
+        f"A secret is only ever named: {secret_refs.FORMS}.",
+        allow_abbrev=False,
+    )
+    defaults = JobOptions()
+    add = parser.add_argument_group("stores").add_argument
+    add("--database", default=EMBEDDED_DATABASE, help="sqlite:///FILE or mysql+pymysql://USER@HOST/NAME (default: %(default)s)")
+    add("--database_password", default="", metavar="SECRET", help="name of the database's password")
+    add("--search", default="", help="https://HOST:PORT of Elasticsearch, or sqlite:///FILE (default: FTS5 beside the database)")
+    add("--search_password", default="", metavar="SECRET", help="name of Elasticsearch's API key or USER:PASSWORD")
+    add("--search_index", default=defaults.search_index, help="alias of the index (default: %(default)s)")
+    add = parser.add_argument_group("Gmail and sign-in").add_argument
+    add("--gmail_endpoint", default="", help="another Gmail API, such as the sandbox (default: Google's)")
+    add("--oauth_client", default="", metavar="SECRET", help="name of the OAuth client's JSON, for tokens of consented mailboxes")
+    add("--token_key", default="", metavar="SECRET", help="name of the key that encrypts tokens (default: env:DEALMAIL_KEY, "
+        "else a file beside the SQLite database)")  # fmt: skip
+    add("--poll_minutes", type=float, default=15.0, help="how often each mailbox is polled, push or not (default: %(default)s)")
+    add("--search_plan", action="store_true", help="let a first sync ask Gmail's search for the CRM's people where that is cheaper")
+    add = parser.add_argument_group("push notifications").add_argument
+    add("--subscription", default="", help="projects/P/subscriptions/S that Gmail's notifications arrive on (default: poll only)")
+    add("--topic", default="", help="projects/P/topics/T that mailboxes are watched to (default: no watch is made)")
+    add("--pubsub_endpoint", default="", metavar="HOST:PORT", help="another Pub/Sub, such as the sandbox or an emulator")
+    add = parser.add_argument_group("engine").add_argument
+    add("--runner", default="DirectRunner", choices=RUNNERS, help="DirectRunner: this process, in bounded passes (default)")
+    add("--once", action="store_true", help="work until nothing is due, then stop: one pass from cron")
+    add("--lease_seconds", type=float, default=120.0, help="how long a claimed message may take (default: %(default)s)")
+    add("--claim_batch", type=int, default=50, help="messages a mailbox may claim at once (default: %(default)s)")
+    add("--fetch_threads", type=int, default=16, help="messages read from Gmail side by side (default: %(default)s)")
+    add("--fetch_batch", type=int, default=defaults.graph.fetch_batch, help="messages a fetch batch (default: %(default)s)")
+    add("--settle_batch", type=int, default=defaults.graph.settle_batch, help="messages a transaction (default: %(default)s)")
+    add("--shards", type=int, default=defaults.graph.shards, help="settling batches of a team side by side (default: %(default)s)")
+    add("--dedup_window_s", type=float, default=defaults.graph.dedup_window_s,
+        help="how long a seen Message-ID is remembered before the database has to tell (default: %(default)s)")  # fmt: skip
+    add("--log_level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"), help="(default: %(default)s)")
+    add = parser.add_argument_group("Gmail's quota (defaults: projects new from May 2026)").add_argument
+    for field in dataclasses.fields(QuotaLimits):
+        what = "units a minute" if field.name.endswith("minute") else f"units of {field.name}"
+        add(f"--quota_{field.name}", type=int, default=field.default, help=f"{what} (default: %(default)s)")
+    return parser
+
+
+def parse(argv: Sequence[str]) -> tuple[JobOptions, list[str]]:
+    """`argv` as checked options, and what is left for Beam's runner.
+
+    A password written into --database is taken out of it into this process's environment, for a local run only: other
+    runners keep their command line for everybody to read.
+
+    Raises:
+        OptionError: an option is unknown or cannot be used.
+        SystemExit: --help, or argparse's own refusal.
+    """
+    given, rest = make_parser().parse_known_args(list(argv))
+    if rest and given.runner == "DirectRunner":
+        close = f"unknown option {rest[0]}"
+        raise OptionError(f"{close}; see --help")
+    quota = QuotaLimits(**{f.name: getattr(given, f"quota_{f.name}") for f in dataclasses.fields(QuotaLimits)})
+    try:
+        graph = GraphOptions(given.dedup_window_s, given.fetch_batch, given.settle_batch, given.shards)
+        database = _database(given.database, given.database_password, given.runner)
+    except ValueError as error:
+        raise OptionError(str(error)) from None
+    plain: dict[str, Any] = {
+        f.name: getattr(given, f.name) for f in dataclasses.fields(JobOptions) if f.name not in {"database", "quota", "graph"}
+    }
+    options = JobOptions(database=database, quota=quota, graph=graph, **plain)
+    return options, rest
+
+
+def _database(url: str, password_ref: str, runner: str) -> DatabaseSpec:
+    try:
+        parsed = sa.engine.make_url(url)
+    except sa.exc.ArgumentError:
+        raise OptionError(f"--database={url}: use sqlite:///FILE or mysql+pymysql://USER@HOST/NAME") from None
+    if parsed.password is None:
+        return DatabaseSpec(url, password_ref)
+    if runner != "DirectRunner":
+        raise OptionError(f"--database holds a password, which {runner} would show; name it: --database_password={secret_refs.FORMS}")
+    os.environ["DEALMAIL_DATABASE_PASSWORD"] = str(parsed.password)
+    return DatabaseSpec(parsed.set(password=None).render_as_string(hide_password=False), "env:DEALMAIL_DATABASE_PASSWORD")
+
+
+def require_tools(options: JobOptions) -> None:
+    """Refuse, before anything starts, what this machine lacks for `options`.
+
+    Raises:
+        OptionError: a folder that is not there, or a runner's program that is missing.
+    """
+    url = sa.engine.make_url(options.database.url)
+    if url.drivername == "sqlite" and url.database:
+        folder = pathlib.Path(url.database).resolve().parent
+        if not folder.is_dir():
+            raise OptionError(f"--database={options.database.url}: there is no folder {folder}")
+    if options.runner == "FlinkRunner" and shutil.which("java") is None:
+        raise OptionError("--runner=FlinkRunner starts Beam's job server, which needs java: install a Java 17 runtime")
+    if sys.version_info < (3, 11):
+        raise OptionError("dealmail needs Python 3.11 or newer")

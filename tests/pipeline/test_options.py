@@ -1,0 +1,82 @@
+"""Options: defaults are the embedded run, and each bad one is refused in one line that shows it and the way out."""
+
+import pickle
+
+import pytest
+from dealmail.pipeline.options import JobOptions, OptionError, make_parser, parse, require_tools
+
+
+def refused(*argv):
+    with pytest.raises(OptionError) as caught:
+        parse(argv)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def test_without_options_everything_is_embedded():
+    options, rest = parse([])
+    assert (options.database.url, options.search, options.runner, rest) == ("sqlite:///dealmail.db", "", "DirectRunner", [])
+    assert options.is_local
+    assert options == JobOptions()
+
+
+def test_a_password_in_the_url_leaves_the_options_and_stays_usable(monkeypatch):
+    monkeypatch.delenv("DEALMAIL_DATABASE_PASSWORD", raising=False)
+    options, _ = parse(["--database=mysql+pymysql://dealmail:s3cr3t@db/crm", "--search=https://es:9200"])
+    assert "s3cr3t" not in repr(options)
+    assert b"s3cr3t" not in pickle.dumps(options)
+    assert options.database.password_ref == "env:DEALMAIL_DATABASE_PASSWORD"
+    import os
+
+    assert os.environ.pop("DEALMAIL_DATABASE_PASSWORD") == "s3cr3t"
+
+
+@pytest.mark.parametrize(
+    ("argv", "shows"),
+    [
+        (["--database=postgresql://x/y"], "postgresql"),
+        (["--database=nonsense"], "--database=nonsense"),
+        (["--database=mysql+pymysql://u@h/d"], "--search is missing"),
+        (["--search=ftp://x"], "--search=ftp://x"),
+        (["--search=https://u:p@h:9200"], "--search_password"),
+        (["--subscription=projects/x/sub"], "--subscription=projects/x/sub"),
+        (["--topic=projects/demo-project/topics"], "--topic="),
+        (["--poll_minutes=0"], "--poll_minutes=0"),
+        (["--settle_batch=0"], "settle_batch is 0"),
+        (["--quota_get=0"], "quota get=0"),
+        (["--no_such_option"], "--no_such_option"),
+        (["--runner=FlinkRunner"], "mysql+pymysql"),
+        (["--runner=DataflowRunner", "--database=mysql+pymysql://u@h/d", "--search=https://h:9200"], "--subscription"),
+        (["--runner=DataflowRunner", "--database=mysql+pymysql://u:p@h/d", "--search=https://h:9200"], "--database_password"),
+        (
+            ["--runner=DataflowRunner", "--database=mysql+pymysql://u@h/d", "--search=https://h:9200", "--once",
+             "--subscription=projects/demo-project/subscriptions/mail", "--token_key=env:K"],
+            "--once",
+        ),
+    ],
+)  # fmt: skip
+def test_bad_options_are_refused_in_one_line(argv, shows):
+    assert shows in refused(*argv)
+
+
+def test_options_of_beams_runners_are_passed_on():
+    _, rest = parse(
+        ["--runner=DataflowRunner", "--database=mysql+pymysql://u@h/d", "--search=https://h:9200", "--token_key=env:K",
+         "--subscription=projects/demo-project/subscriptions/mail", "--region=europe-west1"]
+    )  # fmt: skip
+    assert rest == ["--region=europe-west1"]
+
+
+def test_a_missing_folder_is_noticed_before_anything_starts(tmp_path):
+    options, _ = parse([f"--database=sqlite:///{tmp_path}/nowhere/dealmail.db"])
+    with pytest.raises(OptionError, match="nowhere"):
+        require_tools(options)
+
+
+def test_help_names_every_option_in_its_group():
+    text = make_parser().format_help()
+    for group in ("stores:", "Gmail and sign-in:", "push notifications:", "engine:", "Gmail's quota"):
+        assert group in text
+    for option in ("--database", "--search", "--subscription", "--runner", "--once", "--quota_get"):
+        assert option in text
