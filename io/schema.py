@@ -224,7 +224,7 @@ message = sa.Table(  # the ledger: one row for every message that was looked at
     sa.Column("rule", sa.String(64)),
     sa.Column("rules_version", sa.String(32), nullable=False, default=""),
     sa.Column("score", sa.Float),
-    sa.Column("signals", sa.JSON),
+    sa.Column("signals", sa.JSON(none_as_null=True)),
     sa.Column("engagement_id", Key(32)),
     sa.Column("failures", sa.Integer, nullable=False, default=0),  # counted ones; the fifth parks
     sa.Column("leases", sa.Integer, nullable=False, default=0),

@@ -1,0 +1,75 @@
+"""Tombstones: keyed digests of what was erased, so that no later sync brings it back and nobody can read who it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import hashlib
+import hmac
+from collections.abc import Iterable
+from typing import Literal
+
+import sqlalchemy as sa
+
+from . import schema
+
+TombstoneKind = Literal["address", "domain", "engagement", "mailbox", "before"]
+_TABLE = schema.tombstone
+
+
+class TombstoneKey:
+    """Makes the digests. `key` is secret: without it a digest could be guessed from an address book."""
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) < 16:
+            msg = f"the key for tombstones has {len(key)} bytes: at least 16 are needed"
+            raise ValueError(msg)
+        self._key = key
+
+    def digest(self, team_id: str, kind: TombstoneKind, value: str) -> str:
+        """The digest of an address, domain, engagement id or mailbox id. A date ("before") is kept as it is."""
+        if kind == "before":
+            return value
+        return hmac.new(self._key, f"{kind}\0{team_id}\0{value}".encode(), hashlib.sha256).hexdigest()
+
+    def of_person(self, team_id: str, address: str) -> list[tuple[TombstoneKind, str]]:
+        """The tombstones that would keep out a mail in which the normalized `address` takes part: its own, its domains'."""
+        found: list[tuple[TombstoneKind, str]] = [("address", self.digest(team_id, "address", address))]
+        labels = address.rpartition("@")[2].split(".")
+        found.extend(("domain", self.digest(team_id, "domain", ".".join(labels[i:]))) for i in range(len(labels)))
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class TombstoneSet:
+    """Those of the tombstones asked for that stand, and since when (UTC); and the day before which all mail is erased."""
+
+    standing: dict[tuple[str, str, str], dt.datetime]
+    before: dict[str, dt.datetime]
+
+    def since(self, team_id: str, kind: TombstoneKind, digest: str) -> dt.datetime | None:
+        """When this tombstone was set, None where there is none."""
+        return self.standing.get((team_id, kind, digest))
+
+
+def any_standing(connection: sa.Connection, teams: Iterable[str]) -> bool:
+    """Whether any of the teams has ever erased anything: most have not."""
+    query = sa.select(sa.literal(1)).where(_TABLE.c.team_id.in_(sorted(set(teams)))).limit(1)
+    return connection.scalar(query) is not None
+
+
+def standing(connection: sa.Connection, teams: Iterable[str], digests: Iterable[str]) -> TombstoneSet:
+    """Ask for many tombstones at once."""
+    wanted = sorted(set(digests))
+    query = sa.select(_TABLE.c.team_id, _TABLE.c.kind, _TABLE.c.digest, _TABLE.c.created_at).where(
+        _TABLE.c.team_id.in_(sorted(set(teams))), sa.or_(_TABLE.c.digest.in_(wanted), _TABLE.c.kind == "before")
+    )
+    found: dict[tuple[str, str, str], dt.datetime] = {}
+    before: dict[str, dt.datetime] = {}
+    for team_id, kind, digest, created_at in connection.execute(query):
+        if kind == "before":
+            day = dt.datetime.fromisoformat(digest)
+            before[team_id] = max(day, before.get(team_id, day))
+        else:
+            found[team_id, kind, digest] = created_at
+    return TombstoneSet(found, before)
