@@ -1,0 +1,193 @@
+"""What all commands share: where the stores are, which team is meant, and how an error is said."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ..io import secret_refs
+from ..transforms.errors import DealmailError, StoreUnavailableError
+
+if TYPE_CHECKING:  # SQLAlchemy takes a second to load, which `dealmail --help` need not wait for
+    from ..io.database import Database, DatabaseSpec
+
+DEFAULT_DATABASE = "sqlite:///dealmail.db"
+DEFAULT_TEAM = "default"
+
+_C = TypeVar("_C", bound=click.Command)
+
+
+class BadInputError(click.ClickException):
+    """The person can put it right: exit code 2."""
+
+    exit_code = 2
+
+
+class FailedError(click.ClickException):
+    """It did not work, or what was checked is not as it should be: exit code 1."""
+
+    exit_code = 1
+
+
+def one_line(text: str) -> str:
+    """`text` with its line breaks made spaces."""
+    return " ".join(text.split())
+
+
+@dataclasses.dataclass
+class Settings:
+    """The common options, from the command line or the environment. Secrets are only named (see io/secret_refs)."""
+
+    database: str = DEFAULT_DATABASE
+    database_password: str = ""
+    search: str = ""
+    team: str = ""
+    token_key: str = ""
+    gmail_endpoint: str = ""
+
+    def spec(self) -> DatabaseSpec:
+        """Where the database is.
+
+        Raises:
+            BadInputError: a URL that is not supported.
+        """
+        import sqlalchemy as sa
+
+        from ..io.database import DatabaseSpec
+
+        try:
+            return DatabaseSpec(self.database, self.database_password)
+        except (ValueError, sa.exc.ArgumentError) as error:
+            raise BadInputError(str(error)) from None
+
+    @property
+    def sqlite_file(self) -> pathlib.Path | None:
+        """The database's file, or None where it is no SQLite file."""
+        import sqlalchemy as sa
+
+        url = sa.engine.make_url(self.spec().url)
+        return pathlib.Path(url.database) if url.drivername == "sqlite" and url.database else None
+
+    @contextlib.contextmanager
+    def open_database(self, *, create: bool = False) -> Iterator[Database]:
+        """The database, with the schema of this release.
+
+        Args:
+            create: make a SQLite file that is not there yet; without it such a name is a mistake.
+
+        Raises:
+            BadInputError: there is no such file.
+            SchemaError: it has no tables, or those of another release; the text names the command that mends it.
+        """
+        from ..io import migrate
+        from ..io.database import Database
+
+        spec, file = self.spec(), self.sqlite_file
+        if create and file is not None:
+            database = migrate.open_database(spec)
+        elif file is not None and not file.exists():
+            msg = f"there is no database {file}; `dealmail db upgrade` makes it, or name another with --database"
+            raise BadInputError(msg)
+        else:
+            database = Database(spec)
+        try:
+            migrate.check_schema(database)
+            yield database
+        finally:
+            database.close()
+
+    def team_id(self, database: Database) -> str:
+        """The team that is meant: --team, else `default`, else the only one.
+
+        Raises:
+            BadInputError: no such team, or several to choose from.
+        """
+        import sqlalchemy as sa
+
+        from ..io import schema
+
+        with database.reading() as connection:
+            teams = sorted(connection.scalars(sa.select(schema.team.c.id)))
+        if self.team:
+            if self.team not in teams:
+                raise BadInputError(f"there is no team {self.team}; teams: {', '.join(teams) or 'none yet'}")
+            return self.team
+        if DEFAULT_TEAM in teams:
+            return DEFAULT_TEAM
+        if len(teams) == 1:
+            return teams[0]
+        if not teams:
+            raise BadInputError("there is no team yet; `dealmail crm import FILE` makes it")
+        raise BadInputError(f"which team? say --team with one of: {', '.join(teams)}")
+
+
+def _note(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is not None and param.name is not None:
+        setattr(ctx.ensure_object(Settings), param.name, value)
+
+
+def _common_options() -> list[click.Option]:
+    def option(name: str, help_: str, envvar: str | None = None) -> click.Option:
+        return click.Option(
+            [name], expose_value=False, callback=_note, is_eager=True, help=help_, envvar=envvar, show_envvar=True
+        )
+
+    return [
+        option(
+            "--database",
+            f"SQLite or MariaDB, as a URL without password. [default: {DEFAULT_DATABASE}]",
+            "DEALMAIL_DATABASE",
+        ),
+        option("--database-password", f"Name of its password: {secret_refs.FORMS}."),
+        option(
+            "--search",
+            "Search index: https://… or sqlite:///FILE. [default: full text beside the database]",
+            "DEALMAIL_SEARCH",
+        ),
+        option("--team", "Which team. [default: `default`, or the only one]", "DEALMAIL_TEAM"),
+        option(
+            "--token-key",
+            "Name of the key that encrypts tokens. [default: env:DEALMAIL_KEY, else a file beside the database]",
+        ),
+        option(
+            "--gmail-endpoint", "Another Gmail API, such as a sandbox. [default: Google's]", "DEALMAIL_GMAIL_ENDPOINT"
+        ),
+    ]
+
+
+def add_common_options(command: _C) -> _C:
+    """`command`, and all below it, with the options of Settings added once."""
+    if not any(param.name == "database" for param in command.params):
+        command.params.extend(_common_options())
+        if isinstance(command, click.Group):
+            for child in command.commands.values():
+                add_common_options(child)
+    return command
+
+
+def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Hand the Settings in as first argument, and say dealmail's own errors in one line.
+
+    Raises:
+        FailedError: in place of a DealmailError.
+        BadInputError: in place of a SecretNotFoundError.
+    """
+
+    @click.pass_context
+    @functools.wraps(function)
+    def wrapped(ctx: click.Context, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(ctx.ensure_object(Settings), *args, **kwargs)
+        except DealmailError as error:
+            where = "; is it running?" if isinstance(error, StoreUnavailableError) else ""
+            raise FailedError((str(error) or type(error).__name__) + where) from error
+        except secret_refs.SecretNotFoundError as error:
+            raise BadInputError(str(error)) from error
+
+    return wrapped

@@ -1,0 +1,42 @@
+"""The database's tables, and the key that encrypts the stored tokens."""
+
+from __future__ import annotations
+
+import click
+
+from .context import Settings, with_settings
+
+
+@click.group()
+def db() -> None:
+    """Make or upgrade the database's tables."""
+
+
+@db.command()
+@with_settings
+def upgrade(settings: Settings) -> None:
+    """Bring the tables to this release's schema, with what is in them. Safe to run again."""
+    from ..io import migrate
+    from ..io.database import Database
+
+    file = settings.sqlite_file
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    database = Database(settings.spec())
+    try:
+        before = migrate.current(database)
+        migrate.upgrade(database)
+        after = migrate.current(database)
+    finally:
+        database.close()
+    click.echo(f"schema {after}" + (": nothing to do" if before == after else f" (it was {before or 'empty'})"))
+
+
+@db.command()
+@with_settings
+def check(settings: Settings) -> None:
+    """Say whether this release can work with the tables; exit code 1 where it cannot."""
+    from ..io import migrate
+
+    with settings.open_database():
+        click.echo(f"schema {migrate.newest()}: as this release needs it")

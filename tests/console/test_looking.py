@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from click.testing import Result
+
+from dealmail.console import queries
+from dealmail.io import schema
+from dealmail.io.database import Database
+
+Run = Callable[..., Result]
+Rows = Callable[..., list[dict[str, Any]]]
+
+
+pytestmark = pytest.mark.usefixtures("stored")
+
+
+def test_mailboxes_as_jsonl(jsonl: Rows, stored: Any) -> None:
+    alice, bob = jsonl("mailboxes")
+    assert list(alice) == [
+        "mailbox", "mailbox_id", "team", "user", "user_name", "import_on", "state", "state_reason", "state_since", "window_from",
+        "last_check_at", "last_push_at", "last_mail_at", "imported", "dropped", "gone", "parked", "pending",
+    ]  # fmt: skip
+    assert (alice["mailbox"], alice["mailbox_id"], alice["user"], alice["import_on"]) == (
+        stored.alice,
+        stored.alice_id,
+        "u1",
+        True,
+    )
+    assert [alice[name] for name in (*queries.OUTCOMES, "pending")] == [2, 1, 0, 1, 1]
+    assert (bob["imported"], bob["state"], bob["state_since"]) == (1, "not_connected", "2026-03-02T09:00:00.000000Z")
+
+
+def test_decisions_as_jsonl(jsonl: Rows, stored: Any) -> None:
+    rows = jsonl("decisions")
+    assert len(rows) == 5
+    assert list(rows[0]) == [
+        "mailbox", "mailbox_id", "gmail_id", "outcome", "rule", "engagement", "decided_at", "found_at", "rules_version", "score",
+        "signals", "phase", "error_class",
+    ]  # fmt: skip
+    (dropped,) = jsonl("decisions", "--rule", "automated.*")
+    assert dropped == {
+        "mailbox": stored.alice, "mailbox_id": stored.alice_id, "gmail_id": "a3", "outcome": "dropped", "rule": "automated.marketing",
+        "engagement": None, "decided_at": "2026-03-02T09:00:01.000000Z", "found_at": "2026-03-02T09:00:00.000000Z",
+        "rules_version": "1", "score": 3.25, "signals": ["bulk", "campaign"], "phase": None, "error_class": None,
+    }  # fmt: skip
+    assert [row["gmail_id"] for row in jsonl("decisions", "--outcome", "parked")] == ["a4"]
+    assert [row["gmail_id"] for row in jsonl("decisions", "--mailbox", "BOB@corp.example")] == ["b1"]
+
+
+def test_engagements_as_jsonl(jsonl: Rows, stored: Any) -> None:
+    (first,) = jsonl("engagements", "--deal", "opp1")
+    assert first == {
+        "id": "e1",
+        "message_id": "m1@acme.example",
+        "timestamp": "2026-02-27T10:00:00.000000Z",
+        "direction": "inbound",
+        "sender": {"address": "carol@acme.example", "name": "Carol Cole"},
+        "to": [{"address": stored.alice, "name": "Alice"}],
+        "cc": [{"address": stored.bob, "name": ""}],
+        "subject": "Offer 1",
+        "text": "Hello\n> earlier",
+        "truncated": False,
+        "spans": [{"kind": "quote", "start": 6, "end": 15}],
+        "mailboxes": [stored.alice, stored.bob],
+        "accounts": ["acc1"],
+        "contacts": ["con1"],
+        "leads": [],
+        "opportunities": ["opp1"],
+    }
+    assert list(first) == [
+        "id", "message_id", "timestamp", "direction", "sender", "to", "cc", "subject", "text", "truncated", "spans", "mailboxes",
+        "accounts", "contacts", "leads", "opportunities",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("choice", "found"),
+    [
+        ((), ["e1", "e2"]),
+        (("--deal", "big deal"), ["e1"]),
+        (("--account", "Acme"), ["e1"]),
+        (("--person", "Carol Cole"), ["e1"]),
+        (("--person", "carol@acme.example"), ["e1", "e2"]),
+        (("--person", "BOB@corp.example"), ["e1", "e2"]),
+    ],
+)
+def test_engagements_by_deal_account_and_person(jsonl: Rows, choice: tuple[str, ...], found: list[str]) -> None:
+    assert [row["id"] for row in jsonl("engagements", *choice)] == found
+
+
+def test_long_listings_are_read_in_pages_without_gap_or_repeat(
+    sqlite_database: Database, stored: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "PAGE", 2)
+    rows = list(queries.decisions(sqlite_database, stored.team))
+    assert sorted((row["mailbox_id"], row["gmail_id"]) for row in rows) == sorted(
+        [(stored.alice_id, f"a{n}") for n in (1, 2, 3, 4)] + [(stored.bob_id, "b1")]
+    )
+    monkeypatch.setattr(queries, "PAGE", 1)
+    assert [row["id"] for row in queries.engagements(sqlite_database, stored.team)] == ["e1", "e2"]
+
+
+def test_explain_says_why_in_words(dealmail: Run, stored: Any) -> None:
+    dropped = dealmail("explain", stored.alice, "a3").output
+    assert "not imported" in dropped
+    assert "newsletter or campaign" in dropped
+    assert "score 3.25" in dropped
+    assert "bulk, campaign" in dropped
+    assert "rule set 1" in dropped
+    assert "MalformedMessageError" in dealmail("explain", stored.alice, "a4").output
+    assert "waits for its decision" in dealmail("explain", stored.alice, "a5").output
+    stored_mail = dealmail("explain", stored.alice, "a1").output
+    assert "'Offer 1'" in stored_mail
+    assert "Acme (acc1)" in stored_mail
+    assert stored.bob in stored_mail
+    nothing = dealmail("explain", stored.alice, "zz")
+    assert nothing.exit_code == 2
+    assert "not looked at" in nothing.stderr
+
+
+def test_tables_name_what_they_show(dealmail: Run, stored: Any) -> None:
+    assert stored.alice in dealmail("mailboxes").output
+    assert "automated.marketing" in dealmail("decisions").output
+    assert "Offer 2" in dealmail("engagements").output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("decisions", "--rule", "no.such"),
+        ("decisions", "--mailbox", "x@y.example"),
+        ("engagements", "--deal", "nothing"),
+        ("engagements", "--deal", "opp1", "--account", "acc1"),
+        ("engagements", "--person", "Nobody"),
+        ("mailboxes", "--team", "elsewhere"),
+    ],
+)
+def test_what_does_not_exist_is_said(dealmail: Run, arguments: tuple[str, ...]) -> None:
+    result = dealmail(*arguments)
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+
+
+def test_another_team_sees_nothing(dealmail: Run, jsonl: Rows, sqlite_database: Database, stored: Any) -> None:
+    sqlite_database.transaction(
+        lambda connection: connection.execute(sa.insert(schema.team), [{"id": "other", "created_at": stored.at}])
+    )
+    for listing in ("mailboxes", "decisions", "engagements", "status"):
+        assert jsonl(listing, "--team", "other") == []
+    assert dealmail("explain", stored.alice, "a1", "--team", "other").exit_code == 2
+    assert dealmail("engagements", "--deal", "opp1", "--team", "other").exit_code == 2

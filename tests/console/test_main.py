@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import importlib
+import pathlib
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from dealmail.console.main import COMMANDS, cli
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_loads_and_has_the_common_options(name: str) -> None:
+    result = CliRunner().invoke(cli, [name, "--help"])
+    assert result.exit_code == 0, result.output
+    assert "--database-password" in result.output
+
+
+def test_help_loads_no_command_and_no_database() -> None:
+    code = "import sys; from dealmail.console.main import main; main(['--help'])"
+    probe = (
+        f"import atexit, sys; atexit.register(lambda: print('LOADED', sorted(sys.modules), file=sys.stderr)); {code}"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert all(name in done.stdout for name in COMMANDS)
+    loaded = done.stderr.partition("LOADED")[2]
+    assert "'sqlalchemy'" not in loaded
+    assert "'apache_beam'" not in loaded
+
+
+def test_a_missing_database_is_one_line_and_no_file_is_made(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "none.db"
+    result = CliRunner().invoke(cli, ["mailboxes", "--database", f"sqlite:///{file}"])
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert "dealmail db upgrade" in result.stderr
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--database", "postgresql://h/x", "mailboxes"], "postgresql"),
+        (["--database", "mysql+pymysql://u:hunter2@h/x", "mailboxes"], "password"),
+        (["nothing"], "nothing"),
+        (["decisions", "--format", "xml"], "xml"),
+        (["explain", "only-one"], "GMAIL_ID"),
+        (
+            ["--database", "mysql+pymysql://u@h/x", "--database-password", "env:DEALMAIL_NO_SUCH", "mailboxes"],
+            "DEALMAIL_NO_SUCH",
+        ),
+    ],
+)
+def test_bad_input_is_one_line_with_exit_code_2(arguments: list[str], says: str) -> None:
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert says in result.stderr
+    assert "hunter2" not in result.stderr
+
+
+def test_an_unreachable_server_is_one_line_with_exit_code_1() -> None:
+    result = CliRunner().invoke(cli, ["--database", "mysql+pymysql://u@127.0.0.1:1/x", "mailboxes"])
+    assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
+
+
+def test_tables_are_made_by_db_upgrade_and_checked(tmp_path: pathlib.Path) -> None:
+    url = f"sqlite:///{tmp_path}/sub/new.db"
+    first = CliRunner().invoke(cli, ["--database", url, "db", "upgrade"])
+    assert (first.exit_code, "empty" in first.output) == (0, True), first.output
+    assert "nothing to do" in CliRunner().invoke(cli, ["--database", url, "db", "upgrade"]).output
+    assert CliRunner().invoke(cli, ["db", "check", "--database", url]).exit_code == 0
+    assert "crm import" in CliRunner().invoke(cli, ["mailboxes", "--database", url]).stderr
+
+
+def test_every_command_is_a_click_command() -> None:
+    for place, _ in COMMANDS.values():
+        module, _, attribute = place.partition(":")
+        assert isinstance(getattr(importlib.import_module(f"dealmail.console.{module}"), attribute), click.Command)
