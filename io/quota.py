@@ -63,6 +63,25 @@ class Quota:
             self._add(connection, scopes, minute, granted * cost)
         return granted
 
+    def room(self, connection: sa.Connection, mailbox: str, now: dt.datetime, share: float = 1.0) -> int:
+        """Units that may still be spent, out of `share` of the limits; read without a lock.
+
+        The minute slides: of the calendar minute before, the part that lies within the last 60 seconds counts too, so that
+        work leased at its end and done in the next one does not break the limit there.
+        """
+        seconds = now.timestamp()
+        minute = int(seconds) // 60
+        scopes = [mailbox, PROJECT]
+        query = sa.select(_TABLE.c.scope, _TABLE.c.minute, _TABLE.c.units).where(
+            _TABLE.c.scope.in_(scopes), _TABLE.c.minute.in_([minute - 1, minute])
+        )
+        spent = dict.fromkeys(scopes, 0.0)
+        for scope, at, units in connection.execute(query):
+            spent[scope] += units if at == minute else units * (1 - seconds % 60 / 60)
+        return max(
+            0, int(min(self.limits.mailbox_minute * share - spent[mailbox], self.limits.project_minute * share - spent[PROJECT]))
+        )
+
     def spend(self, connection: sa.Connection, mailbox: str, units: int, now: dt.datetime) -> None:
         """Note units that have been spent already, whether or not the minute had room for them."""
         minute = int(now.timestamp()) // 60
