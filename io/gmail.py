@@ -114,7 +114,9 @@ class Gmail:
         records = answer.get("history") or ()
         return HistoryPage(tuple(records), answer.get("nextPageToken") or "", _number(answer, "historyId", start))
 
-    def list_page(self, query: str, page_token: str = "", *, spam_trash: bool = False, page_size: int = PAGE) -> ListPage:
+    def list_page(
+        self, query: str, page_token: str = "", *, spam_trash: bool = False, page_size: int = PAGE
+    ) -> ListPage:
         """Up to `page_size` ids that Gmail's search finds for `query`; spam and trash only where `spam_trash`.
 
         Raises:
@@ -158,7 +160,8 @@ class Gmail:
             MalformedMessageError: the answer holds no data.
         """
         answer = self._json(
-            "attachment", lambda users: users.messages().attachments().get(userId="me", messageId=gmail_id, id=attachment_id)
+            "attachment",
+            lambda users: users.messages().attachments().get(userId="me", messageId=gmail_id, id=attachment_id),
         )
         if not isinstance(answer.get("data"), str):
             raise MalformedMessageError("attachment: no data")

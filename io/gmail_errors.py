@@ -46,8 +46,12 @@ QUOTA_REASONS: Final = frozenset(
         "concurrentlimitexceeded", "toomanyconcurrentrequests", "limitexceeded", "servinglimitexceeded",
     }
 )  # fmt: skip
-POLICY_REASONS: Final = frozenset({"domainpolicy", "accessnotconfigured", "servicedisabled", "accountdisabled", "accessdenied"})
-SCOPE_REASONS: Final = frozenset({"insufficientpermissions", "accesstokenscopeinsufficient", "forbidden", "permissiondenied"})
+POLICY_REASONS: Final = frozenset(
+    {"domainpolicy", "accessnotconfigured", "servicedisabled", "accountdisabled", "accessdenied"}
+)
+SCOPE_REASONS: Final = frozenset(
+    {"insufficientpermissions", "accesstokenscopeinsufficient", "forbidden", "permissiondenied"}
+)
 
 
 class ScopeMissingError(MailboxError):

@@ -115,13 +115,19 @@ def decide_change(change: NetChange, row: LedgerRow | None, settings: TeamSettin
     if change.deleted:
         if row.pending or row.outcome == "parked":
             return "gone", None
-        return ("gone" if settings.on_delete == "remove" else "nothing", None) if row.outcome == "imported" else ("nothing", None)
+        return (
+            ("gone" if settings.on_delete == "remove" else "nothing", None)
+            if row.outcome == "imported"
+            else ("nothing", None)
+        )
     if row.pending:
         if rule:
             return "drop", rule
         return ("reread", None) if change.opened else ("nothing", None)
     if row.outcome == "imported":
-        removed = (rule == LABEL_TRASH and settings.on_trash == "remove") or (rule == LABEL_SPAM and settings.on_spam == "remove")
+        removed = (rule == LABEL_TRASH and settings.on_trash == "remove") or (
+            rule == LABEL_SPAM and settings.on_spam == "remove"
+        )
         return ("remove", rule) if removed else ("nothing", None)
     if is_reopenable(row) and not rule and (change.opened or change.labels is not None):
         return "reopen", None

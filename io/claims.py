@@ -1,0 +1,449 @@
+"""Claims: Gmail's history and search on one side, the ledger on the other, and the cursor that must never run ahead of it.
+
+Gmail is asked with no transaction open. What it answered is then stored in one transaction that begins with a
+compare-and-set on the mailbox's `cursor_seq`: the cursor moves together with the ids it passes, or not at all. Whoever
+loses the race reads again. Leasing is a transaction of its own, because what it takes is in the ledger already.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import hashlib
+import logging
+import random
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from ..transforms.claim_messages import Action, LedgerRow, NetChange, decide_change, decide_listed, net_changes
+from ..transforms.decisions import WINDOW_BEFORE
+from ..transforms.errors import (
+    GmailQuotaError,
+    GmailUnavailableError,
+    HistoryExpiredError,
+    LostRaceError,
+    MailboxError,
+    PageTokenExpiredError,
+    TerminalError,
+    TokenRefreshError,
+    TransientError,
+)
+from ..transforms.records import ClaimedMessage, DueMailbox
+from ..transforms.settings import TeamSettings
+from . import listings, mailboxes, schema, watch
+from .database import Database
+from .gmail import Gmail
+from .google_signin import GmailAccounts
+from .ledger import BLOCKED, PENDING_AGAIN, RESTING, Ledger
+from .listings import Listing
+from .mailboxes import Mailboxes, MailboxRow, UnknownMailboxError
+from .quota import Quota
+from .vault import VaultError
+
+_log = logging.getLogger(__name__)
+
+PACED: Final = "paced"
+"""The state reason of a mailbox whose backfill waits for its own share of the quota; pushes do not wait with it."""
+
+_CHUNK: Final = 500
+_message = schema.message.c
+
+
+@dataclasses.dataclass(frozen=True)
+class ClaimOptions:
+    """How claims are made.
+
+    batch: messages leased at once. lease_seconds: how long they may take. poll_interval: the time between two looks at a
+    mailbox that no push announced. look_back: the least first sync. overlap: how far before the last confirmed time a
+    recovery begins. topic: where Gmail pushes to; "" does without. backfill_share: the part of the quota that old mail may
+    use. races: how often a claim reads again after somebody else moved the cursor.
+    """
+
+    batch: int = 50
+    lease_seconds: float = 120
+    poll_interval: dt.timedelta = dt.timedelta(minutes=15)
+    look_back: dt.timedelta = dt.timedelta(days=7)
+    overlap: dt.timedelta = dt.timedelta(hours=1)
+    topic: str = ""
+    backfill_share: float = 0.8
+    races: int = 3
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            ValueError: a value out of range, or a topic of another form; the text shows it.
+        """
+        if self.batch < 1 or self.races < 1 or self.lease_seconds <= 0:
+            raise ValueError(
+                f"batch {self.batch}, races {self.races}, lease_seconds {self.lease_seconds}: all must be positive"
+            )
+        if not 0 < self.backfill_share <= 1:
+            raise ValueError(f"backfill_share {self.backfill_share}: use a part of the quota, above 0 and up to 1")
+        if min(self.poll_interval, self.look_back) <= dt.timedelta(0) or self.overlap < dt.timedelta(0):
+            raise ValueError("poll_interval and look_back must be positive, overlap must not be negative")
+        if self.topic and not re.fullmatch(r"projects/[^/]+/topics/[^/]+", self.topic):
+            raise ValueError(f"topic {self.topic!r}: write projects/PROJECT/topics/TOPIC")
+
+
+def next_poll(mailbox_id: str, after: dt.datetime, interval: dt.timedelta) -> dt.datetime:
+    """The first of the mailbox's poll times later than `after`: every `interval`, at an offset hashed from its id.
+
+    So the polls of many mailboxes spread evenly, and a restart does not gather them.
+    """
+    seconds = interval.total_seconds()
+    offset = int.from_bytes(hashlib.sha256(mailbox_id.encode()).digest()[:6], "big") / 2**48 * seconds
+    ahead = (offset - after.timestamp()) % seconds
+    return after + dt.timedelta(seconds=ahead if ahead > 1e-3 else seconds)
+
+
+def pause_after(attempt: int, cap: dt.timedelta, jitter: random.Random) -> dt.timedelta:
+    """The wait after the `attempt`th refusal in a row (from 0): 2^attempt s and up to a second more, at most `cap`."""
+    return min(dt.timedelta(seconds=2.0 ** min(attempt, 20) + jitter.random()), cap)
+
+
+class GmailClaims:
+    """Implements transforms.claim_messages.Claims. Safe to share between threads."""
+
+    def __init__(
+        self,
+        database: Database,
+        accounts: GmailAccounts,
+        quota: Quota,
+        options: ClaimOptions,
+        now: Callable[[], dt.datetime],
+        jitter: random.Random | None = None,
+    ) -> None:
+        self._database = database
+        self._accounts = accounts
+        self._quota = quota
+        self._limits = quota.limits
+        self._options = options
+        self._now = now
+        self._jitter = jitter or random.SystemRandom()
+        self._ledger = Ledger(database, now)
+        self._mailboxes = Mailboxes(database, now)
+
+    def claim(self, due: DueMailbox) -> list[ClaimedMessage]:
+        """See transforms.claim_messages.Claims."""
+        for _ in range(self._options.races):
+            try:
+                mailbox = self._mailboxes.get(due.mailbox_id)
+            except UnknownMailboxError:
+                return []
+            if not self._may_read(mailbox, due):
+                return []
+            try:
+                return self._lease(self._read_gmail(mailbox, due))
+            except LostRaceError:
+                continue
+            except MailboxError as error:
+                self._block(mailbox, error)
+            except (GmailQuotaError, GmailUnavailableError, TokenRefreshError) as error:
+                self._pause(mailbox, error)
+            except (TerminalError, VaultError) as error:
+                _log.error("mailbox %s cannot be read: %s", mailbox.id, error)
+                self._pause(mailbox, error)
+            return []
+        return []
+
+    def _may_read(self, mailbox: MailboxRow, due: DueMailbox) -> bool:
+        if not mailbox.import_on or mailbox.state in RESTING:
+            return False
+        paused = mailbox.not_before is not None and mailbox.not_before > self._now()
+        return not paused or (due.reason == "push" and mailbox.state_reason == PACED)
+
+    # --- asking Gmail ----------------------------------------------------------------------------------------------
+    def _read_gmail(self, mailbox: MailboxRow, due: DueMailbox) -> MailboxRow:
+        now = self._now()
+        polled = mailbox.next_poll_at is None or mailbox.next_poll_at <= now
+        gmail = self._accounts.open(mailbox.id)
+        if mailbox.history_id is None:
+            mailbox = self._begin(mailbox, gmail)
+        elif due.reason == "push" or polled:
+            mailbox = self._read_history(mailbox, gmail, by_poll=due.reason != "push")
+        elif mailbox.state in BLOCKED:
+            return mailbox
+        with self._database.reading() as connection:
+            waiting = listings.unfinished(connection, mailbox.id)
+        if waiting:
+            mailbox = self._walk(mailbox, gmail, waiting[0])
+        if self._options.topic and watch.is_due(mailbox, now):
+            mailbox = self._renew_watch(mailbox, gmail)
+        return mailbox
+
+    def _begin(self, mailbox: MailboxRow, gmail: Gmail) -> MailboxRow:
+        """First sync: the cursor is pinned before the first list call, so what arrives meanwhile is in the history after it."""
+        now = self._now()
+        self._spend(mailbox, self._limits.profile)
+        profile = gmail.profile()
+
+        def work(connection: sa.Connection) -> MailboxRow:
+            window_from = self._wanted_window(connection, mailbox, now)
+            if mailbox.window_from is not None:
+                window_from = min(window_from, mailbox.window_from)
+            moved = self._advance(
+                connection, mailbox, history_id=profile.history_id, confirmed_at=now, window_from=window_from, last_poll_at=now,
+                next_poll_at=next_poll(mailbox.id, now, self._options.poll_interval),
+            )  # fmt: skip
+            listings.start(connection, moved, "first_sync", window_from, now)
+            return moved
+
+        return self._database.transaction(work)
+
+    def _read_history(self, mailbox: MailboxRow, gmail: Gmail, *, by_poll: bool) -> MailboxRow:
+        """One page of records. With more to come the cursor is the page's last record, and the mailbox stays due."""
+        start, now, token = mailbox.history_id or 0, self._now(), ""
+        while True:
+            self._spend(mailbox, self._limits.history)
+            try:
+                page = gmail.history_page(start, token)
+            except HistoryExpiredError:
+                return self._recover(mailbox, gmail)
+            if page.records or not page.next_page_token:
+                break
+            token = page.next_page_token  # an empty page has no record to continue from
+        changes = net_changes(page.records)
+        more = bool(page.next_page_token)
+        reached = max((_record_id(record) for record in page.records), default=start) if more else page.history_id
+        interval = self._options.poll_interval
+
+        def work(connection: sa.Connection) -> MailboxRow:
+            polled = mailbox.next_poll_at is None or mailbox.next_poll_at <= now
+            found = any(change.added and not change.deleted for change in changes)
+            columns: dict[str, Any] = {
+                "history_id": max(reached, start),
+                "last_poll_at": now,
+                "next_poll_at": now
+                if more
+                else (next_poll(mailbox.id, now, interval) if polled else mailbox.next_poll_at),
+                **({} if more else {"confirmed_at": now}),
+                **({"last_mail_at": now} if found else {}),
+                **watch.unpushed(mailbox, found_by_poll=found and by_poll, now=now, interval=interval),
+            }
+            wanted = self._wanted_window(connection, mailbox, now)
+            if extended := mailbox.window_from is not None and wanted < mailbox.window_from:
+                columns["window_from"] = wanted
+            moved = self._advance(connection, mailbox, **columns)
+            if extended:
+                listings.start(connection, moved, "extend", wanted, now, before_at=mailbox.window_from)
+                self._reopen_before_window(connection, moved, now)
+            self._apply(connection, moved, changes, now)
+            return moved
+
+        return self._database.transaction(work)
+
+    def _recover(self, mailbox: MailboxRow, gmail: Gmail) -> MailboxRow:
+        """The cursor expired: pin a new one, list what came since the last confirmed time, then check the whole window.
+
+        The second listing is for mail whose date lies before that time though it came later (imports), and for moves
+        between labels. A new pin is the mailbox's newest record, so this cannot go round in circles.
+        """
+        now = self._now()
+        self._spend(mailbox, self._limits.profile)
+        profile = gmail.profile()
+
+        def work(connection: sa.Connection) -> MailboxRow:
+            window_from = mailbox.window_from or self._wanted_window(connection, mailbox, now)
+            moved = self._advance(
+                connection, mailbox, history_id=profile.history_id, confirmed_at=now, last_poll_at=now, window_from=window_from,
+                expired_cursors=mailbox.expired_cursors + 1, next_poll_at=next_poll(mailbox.id, now, self._options.poll_interval),
+            )  # fmt: skip
+            since = max(window_from, (mailbox.confirmed_at or window_from) - self._options.overlap)
+            listings.start(connection, moved, "recover", since, now)
+            if since > window_from:
+                listings.start(connection, moved, "repair", window_from, now)
+            return moved
+
+        return self._database.transaction(work)
+
+    def _walk(self, mailbox: MailboxRow, gmail: Gmail, listing: Listing) -> MailboxRow:
+        """One page of a listing. Compare-and-set here too: a history page stored in between may know better."""
+        self._spend(mailbox, self._limits.list)
+        try:
+            page = gmail.list_page(listing.search, listing.page_token)
+        except PageTokenExpiredError:
+            self._database.transaction(lambda connection: listings.restart(connection, listing))
+            return mailbox
+        now = self._now()
+
+        def work(connection: sa.Connection) -> MailboxRow:
+            moved = self._advance(connection, mailbox)
+            rows = ledger_rows(connection, mailbox.id, page.gmail_ids)
+            actions = {gmail_id: decide_listed(rows.get(gmail_id)) for gmail_id in page.gmail_ids}
+            new = [gmail_id for gmail_id, action in actions.items() if action == "insert"]
+            self._ledger.add_pending(connection, moved, new, listing.lane, now)
+            _set_rows(
+                connection,
+                moved,
+                [i for i, a in actions.items() if a == "reopen"],
+                **PENDING_AGAIN,
+                lane=0,
+                found_at=now,
+            )
+            listings.page_done(connection, listing, len(page.gmail_ids), page.estimate, page.next_page_token, now)
+            return moved
+
+        return self._database.transaction(work)
+
+    def _renew_watch(self, mailbox: MailboxRow, gmail: Gmail) -> MailboxRow:
+        self._spend(mailbox, self._limits.watch)
+        columns = watch.renew(gmail, self._options.topic, self._now())
+        return self._database.transaction(lambda connection: self._advance(connection, mailbox, **columns))
+
+    # --- the transaction's pieces ----------------------------------------------------------------------------------
+    def _advance(self, connection: sa.Connection, mailbox: MailboxRow, **columns: Any) -> MailboxRow:
+        moved = mailboxes.advance(connection, mailbox, **columns)
+        if moved is None:
+            raise LostRaceError(mailbox.id)
+        return moved
+
+    def _spend(self, mailbox: MailboxRow, units: int) -> None:
+        """Debit a cheap call before it is made. It is never refused: knowing what is new must not wait behind a backfill."""
+        self._database.transaction(lambda connection: self._quota.spend(connection, mailbox.id, units, self._now()))
+
+    def _wanted_window(self, connection: sa.Connection, mailbox: MailboxRow, now: dt.datetime) -> dt.datetime:
+        """Midnight (UTC) of the day on which the user's oldest open opportunity was opened, or `look_back` ago if earlier."""
+        table = schema.opportunity.c
+        oldest = connection.scalar(
+            sa.select(sa.func.min(table.opened_on)).where(
+                table.team_id == mailbox.team_id, table.owner_user_id == mailbox.user_id, table.is_open.is_(True)
+            )
+        )
+        least = now - self._options.look_back
+        return least if oldest is None else min(least, dt.datetime.combine(oldest, dt.time(), dt.UTC))
+
+    def _apply(
+        self, connection: sa.Connection, mailbox: MailboxRow, changes: Sequence[NetChange], now: dt.datetime
+    ) -> None:
+        settings = TeamSettings.from_json(
+            connection.scalar(sa.select(schema.team.c.settings).where(schema.team.c.id == mailbox.team_id)) or {}
+        )
+        rows = ledger_rows(connection, mailbox.id, [change.gmail_id for change in changes])
+        by_action: dict[Action, dict[str, str]] = {}
+        for change in changes:
+            action, rule = decide_change(change, rows.get(change.gmail_id), settings)
+            by_action.setdefault(action, {})[change.gmail_id] = rule or ""
+        self._ledger.add_pending(connection, mailbox, list(by_action.get("insert", {})), "live", now)
+        void = [*by_action.get("reread", {}), *by_action.get("drop", {})]
+        _set_rows(connection, mailbox, void, lease=None, lease_until=None)
+        labelled = {**by_action.get("insert_dropped", {}), **by_action.get("drop", {})}
+        self._ledger.decide_by_label(connection, mailbox, labelled, "live", now)
+        _set_rows(connection, mailbox, list(by_action.get("reopen", {})), **PENDING_AGAIN, lane=0, found_at=now)
+        keep = settings.on_delete == "keep"
+        self._ledger.mark_deleted(connection, mailbox, list(by_action.get("gone", {})), now, keep_imported=keep)
+        self._ledger.mark_trashed(connection, mailbox, list(by_action.get("remove", {})), now)
+
+    def _reopen_before_window(self, connection: sa.Connection, mailbox: MailboxRow, now: dt.datetime) -> None:
+        """The window grew: what was too old for it is looked at again."""
+        connection.execute(
+            sa.update(schema.message)
+            .where(_message.mailbox_id == mailbox.id, _message.state == "decided", _message.rule == WINDOW_BEFORE)
+            .values(**PENDING_AGAIN, lane=1, found_at=now)
+        )
+
+    # --- leasing ---------------------------------------------------------------------------------------------------
+    def _lease(self, mailbox: MailboxRow) -> list[ClaimedMessage]:
+        now = self._now()
+        batch, cost = self._options.batch, self._limits.get
+
+        def work(connection: sa.Connection) -> list[ClaimedMessage]:
+            current = mailboxes.lock(self._database, connection, mailbox.id)
+            if not current.import_on:
+                return []
+            refused_until = connection.scalar(
+                sa.select(sa.type_coerce(sa.func.min(_message.not_before), schema.UtcDateTime())).where(
+                    _message.mailbox_id == current.id, _message.state == "pending", _message.not_before > now,
+                    _message.error_class == GmailQuotaError.__name__,
+                )
+            )  # fmt: skip
+            if refused_until is not None:
+                # Gmail refused a message of this mailbox for quota: asking for others would only be refused, too.
+                self._state(connection, current, "quota_delayed", GmailQuotaError.__name__, refused_until)
+                return []
+            room = self._quota.room(connection, current.id, now) // cost
+            claimed = (
+                self._ledger.lease(connection, current, min(batch, room), now, self._options.lease_seconds, "live")
+                if room
+                else []
+            )
+            room = self._quota.room(connection, current.id, now, self._options.backfill_share) // cost - len(claimed)
+            if room > 0 and len(claimed) < batch:
+                n = min(batch - len(claimed), room)
+                claimed += self._ledger.lease(connection, current, n, now, self._options.lease_seconds, "backfill")
+            if claimed:
+                self._quota.spend(connection, current.id, len(claimed) * cost, now)
+            paced = not claimed and self._ledger.has_claimable(connection, current, now)
+            state = "first_sync" if self._is_syncing(connection, current.id) else "live"
+            wait = now + dt.timedelta(seconds=2 + self._jitter.random()) if paced else None
+            self._state(connection, current, state, PACED if paced else "", wait)
+            return claimed
+
+        return self._database.transaction(work)
+
+    def _is_syncing(self, connection: sa.Connection, mailbox_id: str) -> bool:
+        if any(listing.kind == "first_sync" for listing in listings.unfinished(connection, mailbox_id)):
+            return True
+        waiting = sa.select(sa.literal(1)).where(
+            _message.mailbox_id == mailbox_id, _message.state == "pending", _message.lane == 1
+        )
+        return connection.scalar(waiting.limit(1)) is not None
+
+    # --- what people see -------------------------------------------------------------------------------------------
+    def _state(
+        self, connection: sa.Connection, current: MailboxRow, state: str, reason: str, until: dt.datetime | None
+    ) -> None:
+        if (current.state, current.state_reason, current.not_before) != (state, reason, until):
+            self._mailboxes.set_state_in(connection, current.id, state, reason, not_before=until)
+
+    def _block(self, mailbox: MailboxRow, error: MailboxError) -> None:
+        """Nobody but a person can help: the state says who. The cursor stays, so nothing is missed once they have."""
+        _log.warning("mailbox %s: %s (%s)", mailbox.id, error.state, error)
+        later = next_poll(mailbox.id, self._now(), self._options.poll_interval)
+        self._mailboxes.set_state(mailbox.id, error.state, type(error).__name__, next_poll_at=later, not_before=None)
+
+    def _pause(self, mailbox: MailboxRow, error: Exception) -> None:
+        """Come back later, a little later each time. Only quota is a state of its own: everything else stays connected."""
+        now, name = self._now(), type(error).__name__
+        quota = isinstance(error, GmailQuotaError)
+        tried = re.fullmatch(rf"{name} x(\d+)", mailbox.state_reason)
+        attempt = int(tried[1]) if tried else 0
+        wait = error.retry_after if isinstance(error, TransientError) else None
+        if wait is None:
+            wait = pause_after(attempt, dt.timedelta(seconds=64 if quota else 300), self._jitter)
+        _log.info("mailbox %s pauses %.1f s: %s", mailbox.id, wait.total_seconds(), error)
+        polls = [mailbox.next_poll_at, now + wait] if mailbox.next_poll_at else [now + wait]
+        self._mailboxes.set_state(
+            mailbox.id, "quota_delayed" if quota else mailbox.state, f"{name} x{attempt + 1}", not_before=now + wait,
+            next_poll_at=min(t for t in polls if t is not None),
+        )  # fmt: skip
+
+
+def ledger_rows(connection: sa.Connection, mailbox_id: str, ids: Sequence[str]) -> Mapping[str, LedgerRow]:
+    """What the ledger holds of these Gmail ids; unknown ones are left out."""
+    rows: dict[str, LedgerRow] = {}
+    for begin in range(0, len(ids), _CHUNK):
+        query = sa.select(_message.gmail_id, _message.outcome, _message.rule).where(
+            _message.mailbox_id == mailbox_id, _message.gmail_id.in_(ids[begin : begin + _CHUNK])
+        )
+        rows |= {gmail_id: LedgerRow(outcome, rule) for gmail_id, outcome, rule in connection.execute(query)}
+    return rows
+
+
+def _set_rows(connection: sa.Connection, mailbox: MailboxRow, ids: Sequence[str], **values: Any) -> None:
+    for begin in range(0, len(ids), _CHUNK):
+        connection.execute(
+            sa.update(schema.message)
+            .where(_message.mailbox_id == mailbox.id, _message.gmail_id.in_(ids[begin : begin + _CHUNK]))
+            .values(**values)
+        )
+
+
+def _record_id(record: Mapping[str, Any]) -> int:
+    value = record.get("id")
+    return (
+        int(value) if isinstance(value, int) or (isinstance(value, str) and value.isascii() and value.isdigit()) else 0
+    )

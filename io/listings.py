@@ -1,0 +1,122 @@
+"""Listings: walks through Gmail's search that a crash may interrupt, one row each, resumed at the stored page token."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from ..transforms.records import Lane
+from . import schema
+from .mailboxes import MailboxRow
+
+Kind = Literal["first_sync", "extend", "recover", "targeted", "repair", "sample"]
+
+DATE_OVERLAP_S = 60
+"""Gmail does not say whether after: and before: include their second: both are widened by this."""
+
+_TABLE = schema.listing
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Listing:
+    """One row of the table `listing`; times are UTC."""
+
+    id: int
+    team_id: str
+    mailbox_id: str
+    kind: Kind
+    query: str
+    after_at: dt.datetime
+    before_at: dt.datetime | None
+    page_token: str
+    listed: int
+    estimate: int
+    created_at: dt.datetime
+    finished_at: dt.datetime | None
+
+    @property
+    def search(self) -> str:
+        """What Gmail is asked: epoch seconds, because plain dates mean midnight in California."""
+        return search_for(self.after_at, self.before_at, self.query)
+
+    @property
+    def lane(self) -> Lane:
+        """A recovery finds what is new; everything else finds what is old."""
+        return "live" if self.kind == "recover" else "backfill"
+
+
+_COLUMNS = [_TABLE.c[field.name] for field in dataclasses.fields(Listing)]
+
+
+def search_for(after_at: dt.datetime, before_at: dt.datetime | None = None, terms: str = "") -> str:
+    """Gmail's search for all mail of a time span, without drafts and chats (spam and trash are left out by default)."""
+    before = [f"before:{int(before_at.timestamp()) + DATE_OVERLAP_S}"] if before_at else []
+    return " ".join(
+        [
+            f"after:{int(after_at.timestamp()) - DATE_OVERLAP_S}",
+            *before,
+            "-in:drafts -in:chats",
+            *([terms] if terms else []),
+        ]
+    )
+
+
+def unfinished(connection: sa.Connection, mailbox_id: str) -> list[Listing]:
+    """The mailbox's open listings: recoveries first, then the oldest."""
+    query = (
+        sa.select(*_COLUMNS)
+        .where(_TABLE.c.mailbox_id == mailbox_id, _TABLE.c.finished_at.is_(None))
+        .order_by(sa.case((_TABLE.c.kind == "recover", 0), else_=1), _TABLE.c.id)
+    )
+    return [Listing(*row) for row in connection.execute(query)]
+
+
+def start(
+    connection: sa.Connection, mailbox: MailboxRow, kind: Kind, after_at: dt.datetime, now: dt.datetime, *,
+    before_at: dt.datetime | None = None, query: str = "",
+) -> None:  # fmt: skip
+    """Have the mailbox's mail of a time span listed. An open listing of the same kind and terms is widened and starts anew.
+
+    Starting anew matters: its first pages were read before whatever it is that makes this listing necessary.
+    """
+    for listing in unfinished(connection, mailbox.id):
+        if (listing.kind, listing.query) == (kind, query):
+            before = None if listing.before_at is None or before_at is None else max(listing.before_at, before_at)
+            _set(
+                connection,
+                listing.id,
+                after_at=min(listing.after_at, after_at),
+                before_at=before,
+                page_token="",
+                listed=0,
+            )
+            return
+    connection.execute(
+        sa.insert(_TABLE).values(
+            team_id=mailbox.team_id, mailbox_id=mailbox.id, kind=kind, query=query, after_at=after_at, before_at=before_at,
+            created_at=now,
+        )
+    )  # fmt: skip
+
+
+def restart(connection: sa.Connection, listing: Listing) -> None:
+    """Its page token is no longer good: from the top, which is harmless."""
+    _set(connection, listing.id, page_token="", listed=0)
+
+
+def page_done(
+    connection: sa.Connection, listing: Listing, count: int, estimate: int, next_token: str, now: dt.datetime
+) -> None:
+    """Note a page of `count` ids; no `next_token` is the end."""
+    listed = listing.listed + count
+    _set(
+        connection, listing.id, page_token=next_token, listed=listed, estimate=max(listed, estimate, listing.estimate if next_token else 0),
+        finished_at=None if next_token else now,
+    )  # fmt: skip
+
+
+def _set(connection: sa.Connection, listing_id: int, **values: Any) -> None:
+    connection.execute(sa.update(_TABLE).where(_TABLE.c.id == listing_id).values(**values))

@@ -1,0 +1,68 @@
+"""The push: one watch a mailbox, renewed daily, and whether it really pushes."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, Final, Literal
+
+from .gmail import Gmail, watch_once_more
+from .gmail_errors import WatchRefusedError, WatchTakenError
+from .mailboxes import MailboxRow
+
+RENEWED_AFTER: Final = dt.timedelta(days=1)
+"""Google asks for a renewal every seven days at least and advises a daily one (push guide)."""
+
+TRIED_AGAIN_AFTER: Final = dt.timedelta(hours=1)
+SILENT_AFTER: Final = dt.timedelta(minutes=30)
+"""So long may polls find mail that no push announced before the watch counts as dead: two polls, within the hour."""
+
+PushHealth = Literal["off", "failing", "silent", "expired", "ok"]
+
+
+def is_due(mailbox: MailboxRow, now: dt.datetime) -> bool:
+    """Whether to ask for a watch now: the first time, daily, and when it has gone silent."""
+    return mailbox.watch_renew_at is None or mailbox.watch_renew_at <= now
+
+
+def renew(gmail: Gmail, topic: str, now: dt.datetime) -> dict[str, Any]:
+    """Ask for the watch; the mailbox's columns afterwards. A refusal is one of them: polling goes on whatever happens.
+
+    The watch's own history id is not used: the stored cursor covers more.
+
+    Raises:
+        DealmailError: quota, an unreachable Gmail, or a mailbox that cannot be read: the caller's to handle.
+    """
+    try:
+        watch = watch_once_more(gmail, topic)
+    except (WatchTakenError, WatchRefusedError) as error:
+        return {"watch_error": str(error)[:255], "watch_renew_at": now + TRIED_AGAIN_AFTER}
+    return {
+        "watch_error": "", "watch_expires_at": watch.expires_at, "watch_renew_at": min(now + RENEWED_AFTER, watch.expires_at),
+        "unpushed_since": None,
+    }  # fmt: skip
+
+
+def unpushed(mailbox: MailboxRow, *, found_by_poll: bool, now: dt.datetime, interval: dt.timedelta) -> dict[str, Any]:
+    """The columns that change when history was read: mail that a poll found and no push announced casts doubt on the watch.
+
+    A push clears the doubt (MailboxRegister.touched). A doubt as old as SILENT_AFTER has the watch renewed at once.
+    """
+    if not found_by_poll or mailbox.watch_expires_at is None:
+        return {}
+    if mailbox.last_push_at is not None and now - mailbox.last_push_at <= interval:
+        return {}
+    since = mailbox.unpushed_since or now
+    return {"unpushed_since": since, **({"watch_renew_at": now} if now - since >= SILENT_AFTER else {})}
+
+
+def health(mailbox: MailboxRow, now: dt.datetime) -> PushHealth:
+    """What the push is worth now. Whatever the answer, the poll finds everything within its interval."""
+    if mailbox.watch_error:
+        return "failing"
+    if mailbox.watch_expires_at is None:
+        return "off"
+    if mailbox.watch_expires_at <= now:
+        return "expired"
+    if mailbox.unpushed_since is not None and now - mailbox.unpushed_since >= SILENT_AFTER:
+        return "silent"
+    return "ok"
