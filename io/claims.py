@@ -53,7 +53,7 @@ _message = schema.message.c
 
 
 @dataclasses.dataclass(frozen=True)
-class ClaimOptions:
+class ClaimSettings:
     """How claims are made.
 
     batch: messages leased at once. lease_seconds: how long they may take. poll_interval: the time between two looks at a
@@ -113,7 +113,7 @@ class GmailClaims:
         database: Database,
         accounts: GmailAccounts,
         quota: Quota,
-        options: ClaimOptions,
+        settings: ClaimSettings,
         now: Callable[[], dt.datetime],
         jitter: random.Random | None = None,
     ) -> None:
@@ -121,7 +121,7 @@ class GmailClaims:
         self._accounts = accounts
         self._quota = quota
         self._limits = quota.limits
-        self._options = options
+        self._settings = settings
         self._now = now
         self._jitter = jitter or random.SystemRandom()
         self._ledger = Ledger(database, now)
@@ -129,7 +129,7 @@ class GmailClaims:
 
     def claim(self, due: DueMailbox) -> list[ClaimedMessage]:
         """See transforms.claim_messages.Claims."""
-        for _ in range(self._options.races):
+        for _ in range(self._settings.races):
             try:
                 mailbox = self._mailboxes.get(due.mailbox_id)
             except UnknownMailboxError:
@@ -171,7 +171,7 @@ class GmailClaims:
             waiting = listings.unfinished(connection, mailbox.id)
         if waiting:
             mailbox = self._walk(mailbox, gmail, waiting[0])
-        if self._options.topic and watch.is_due(mailbox, now):
+        if self._settings.topic and watch.is_due(mailbox, now):
             mailbox = self._renew_watch(mailbox, gmail)
         return mailbox
 
@@ -187,7 +187,7 @@ class GmailClaims:
                 window_from = min(window_from, mailbox.window_from)
             moved = self._advance(
                 connection, mailbox, history_id=profile.history_id, confirmed_at=now, window_from=window_from, last_poll_at=now,
-                next_poll_at=next_poll(mailbox.id, now, self._options.poll_interval),
+                next_poll_at=next_poll(mailbox.id, now, self._settings.poll_interval),
             )  # fmt: skip
             listings.start(connection, moved, "first_sync", window_from, now)
             return moved
@@ -209,7 +209,7 @@ class GmailClaims:
         changes = net_changes(page.records)
         more = bool(page.next_page_token)
         reached = max((_record_id(record) for record in page.records), default=start) if more else page.history_id
-        interval = self._options.poll_interval
+        interval = self._settings.poll_interval
 
         def work(connection: sa.Connection) -> MailboxRow:
             polled = mailbox.next_poll_at is None or mailbox.next_poll_at <= now
@@ -250,9 +250,9 @@ class GmailClaims:
             window_from = mailbox.window_from or self._wanted_window(connection, mailbox, now)
             moved = self._advance(
                 connection, mailbox, history_id=profile.history_id, confirmed_at=now, last_poll_at=now, window_from=window_from,
-                expired_cursors=mailbox.expired_cursors + 1, next_poll_at=next_poll(mailbox.id, now, self._options.poll_interval),
+                expired_cursors=mailbox.expired_cursors + 1, next_poll_at=next_poll(mailbox.id, now, self._settings.poll_interval),
             )  # fmt: skip
-            since = max(window_from, (mailbox.confirmed_at or window_from) - self._options.overlap)
+            since = max(window_from, (mailbox.confirmed_at or window_from) - self._settings.overlap)
             listings.start(connection, moved, "recover", since, now)
             if since > window_from:
                 listings.start(connection, moved, "repair", window_from, now)
@@ -291,7 +291,7 @@ class GmailClaims:
 
     def _renew_watch(self, mailbox: MailboxRow, gmail: Gmail) -> MailboxRow:
         self._spend(mailbox, self._limits.watch)
-        columns = watch.renew(gmail, self._options.topic, self._now())
+        columns = watch.renew(gmail, self._settings.topic, self._now())
         return self._database.transaction(lambda connection: self._advance(connection, mailbox, **columns))
 
     # --- the transaction's pieces ----------------------------------------------------------------------------------
@@ -313,7 +313,7 @@ class GmailClaims:
                 table.team_id == mailbox.team_id, table.owner_user_id == mailbox.user_id, table.is_open.is_(True)
             )
         )
-        least = now - self._options.look_back
+        least = now - self._settings.look_back
         return least if oldest is None else min(least, dt.datetime.combine(oldest, dt.time(), dt.UTC))
 
     def _apply(
@@ -348,7 +348,7 @@ class GmailClaims:
     # --- leasing ---------------------------------------------------------------------------------------------------
     def _lease(self, mailbox: MailboxRow) -> list[ClaimedMessage]:
         now = self._now()
-        batch, cost = self._options.batch, self._limits.get
+        batch, cost = self._settings.batch, self._limits.get
 
         def work(connection: sa.Connection) -> list[ClaimedMessage]:
             current = mailboxes.lock(self._database, connection, mailbox.id)
@@ -366,14 +366,14 @@ class GmailClaims:
                 return []
             room = self._quota.room(connection, current.id, now) // cost
             claimed = (
-                self._ledger.lease(connection, current, min(batch, room), now, self._options.lease_seconds, "live")
+                self._ledger.lease(connection, current, min(batch, room), now, self._settings.lease_seconds, "live")
                 if room
                 else []
             )
-            room = self._quota.room(connection, current.id, now, self._options.backfill_share) // cost - len(claimed)
+            room = self._quota.room(connection, current.id, now, self._settings.backfill_share) // cost - len(claimed)
             if room > 0 and len(claimed) < batch:
                 n = min(batch - len(claimed), room)
-                claimed += self._ledger.lease(connection, current, n, now, self._options.lease_seconds, "backfill")
+                claimed += self._ledger.lease(connection, current, n, now, self._settings.lease_seconds, "backfill")
             if claimed:
                 self._quota.spend(connection, current.id, len(claimed) * cost, now)
             paced = not claimed and self._ledger.has_claimable(connection, current, now)
@@ -402,7 +402,7 @@ class GmailClaims:
     def _block(self, mailbox: MailboxRow, error: MailboxError) -> None:
         """Nobody but a person can help: the state says who. The cursor stays, so nothing is missed once they have."""
         _log.warning("mailbox %s: %s (%s)", mailbox.id, error.state, error)
-        later = next_poll(mailbox.id, self._now(), self._options.poll_interval)
+        later = next_poll(mailbox.id, self._now(), self._settings.poll_interval)
         self._mailboxes.set_state(mailbox.id, error.state, type(error).__name__, next_poll_at=later, not_before=None)
 
     def _pause(self, mailbox: MailboxRow, error: Exception) -> None:
