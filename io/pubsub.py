@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 _ENDLESS: Final = 2**62
 _REOPENED_AFTER_S: Final = 10.0
 _WATERMARK_LAG_S: Final = 1
+_PULLED_AGAIN_AFTER_S: Final = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,6 +154,10 @@ class _OneReader(RestrictionProvider):
         return None
 
 
+_READER = _OneReader()
+_WATERMARK = ManualWatermarkEstimator.default_provider()
+
+
 @beam.DoFn.unbounded_per_element()
 class _Pull(beam.DoFn):
     def __init__(self, hold_s: float, limit: int) -> None:
@@ -173,14 +178,14 @@ class _Pull(beam.DoFn):
         self,
         spec: PubSubSpec,
         finalizer: Any = beam.DoFn.BundleFinalizerParam,
-        tracker: Any = beam.DoFn.RestrictionParam(_OneReader()),
-        watermark: Any = beam.DoFn.WatermarkEstimatorParam(ManualWatermarkEstimator.default_provider()),
+        tracker: Any = beam.DoFn.RestrictionParam(_READER),
+        watermark: Any = beam.DoFn.WatermarkEstimatorParam(_WATERMARK),
     ) -> Iterable[TimestampedValue]:
         if not tracker.try_claim(tracker.current_restriction().start):
             return
-        client = self._clients.setdefault(spec, None) or spec.subscriber()
-        self._clients[spec] = client
-        received = _pull(client, spec.subscription, self._limit, self._hold_s)
+        client = self._clients.get(spec) or self._clients.setdefault(spec, spec.subscriber())
+        answer = _pull(client, spec.subscription, self._limit, self._hold_s)
+        received = answer or []
         if received:
             ids = [message.ack_id for message in received]
             finalizer.register(lambda: _acknowledge(client, spec.subscription, ids))
@@ -193,10 +198,11 @@ class _Pull(beam.DoFn):
         current = watermark.current_watermark()
         if current is None or reached > current:
             watermark.set_watermark(reached)
-        tracker.defer_remainder(Duration(0))
+        tracker.defer_remainder(Duration(0 if answer is not None else _PULLED_AGAIN_AFTER_S))
 
 
-def _pull(client: Any, subscription: str, limit: int, hold_s: float) -> list[Any]:
+def _pull(client: Any, subscription: str, limit: int, hold_s: float) -> list[Any] | None:
+    """What came within `hold_s` seconds; None where the subscription cannot be pulled now."""
     from google.api_core import exceptions
 
     try:
@@ -205,7 +211,7 @@ def _pull(client: Any, subscription: str, limit: int, hold_s: float) -> list[Any
         return []  # how some servers say that nothing came
     except exceptions.GoogleAPICallError as error:
         _log.error("no notifications from %s: %s; trying again", subscription, type(error).__name__)
-        return []
+        return None
 
 
 def _acknowledge(client: Any, subscription: str, ids: list[str]) -> None:
