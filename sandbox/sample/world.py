@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from . import cast, talks
+from . import arriving, autoreplies, bulk, cast, corners, office, talks, tongues
 from .desk import Desk
 from .model import World
 
@@ -18,7 +18,18 @@ def build_world(now: dt.datetime, seed: int = 0) -> World:
         message = f"build_world wants a time with a zone, not {now.isoformat()}: hand in datetime.now(UTC)"
         raise ValueError(message)
     desk = Desk(now, seed)
-    for chapter in (talks.post,):
+    for chapter in (
+        talks.post,
+        tongues.post,
+        bulk.newsletters,
+        bulk.robots,
+        office.internal,
+        office.private,
+        office.off_stage,
+        autoreplies.post,
+        corners.post,
+        arriving.post,
+    ):
         chapter(desk)
     return World(
         cast.TEAM_ID, cast.TEAM_NAME, desk.now, {"crm.csv": cast.crm_csv(desk.now)}, cast.MAILBOXES,
