@@ -1,13 +1,42 @@
 """SelectCustomerMail: normalized messages in, customer mail out; everything else gets its decision.
 
-The gates, cheapest and most private first: label, window, participants, blocklist, CRM, tombstones, and only then content.
+The gates, cheapest and most private first: label, window, retention, participants, blocklist, CRM, and only then content.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+import datetime as dt
+import email.utils
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
 
+import apache_beam as beam
+from apache_beam.pvalue import AsDict, TaggedOutput
+
+from . import automated, decisions
+from .addresses import identity
+from .automated_signals import Evidence, is_robot_address, local_part
+from .correspondence import ADDRESS, MESSAGE_ID, Correspondence
 from .crm_directory import CrmDirectory
+from .engagement_id import content_digest, engagement_id, rank
+from .errors import DealmailError, TransientError
+from .headers import every, normalize_message_id
+from .plain_text import read_text
+from .records import CustomerMail, Decision, Direction, Failure, MailText, NormalizedMessage, Participant
+
+PHASE: Final = "select"
+DECISIONS: Final = "decisions"
+FAILURES: Final = "failures"
+MAX_TEXT_BYTES: Final = 1_000_000
+MAX_CONTEXT: Final = 25
+"""References that are looked up: the one that started the thread and the newest."""
+
+_GROUP_HEADERS: Final = frozenset(
+    {"list-id", "mailing-list", "x-google-group-id", "x-original-sender", "x-original-from", "list-post"}
+)
+
+ReadText = Callable[[bytes, int], MailText]
+Clock = Callable[[], dt.datetime]
 
 
 class Directories(Protocol):
@@ -15,3 +44,278 @@ class Directories(Protocol):
 
     def directory(self, team_id: str, version: int | None = None) -> CrmDirectory:
         """The directory of `team_id`, at least as new as `version` (None: as new as a short time-to-live promises)."""
+
+
+def select(
+    message: NormalizedMessage,
+    directory: CrmDirectory,
+    correspondence: Correspondence,
+    *,
+    now: dt.datetime,
+    read: ReadText = read_text,
+) -> CustomerMail | Decision:
+    """What becomes of `message`: imported with its text and links, or dropped by the first gate that speaks against it.
+
+    `now` (aware) is for the team's retention. The body is read only for mail that passed every gate before the last.
+
+    Raises:
+        MalformedMessageError: the body cannot be read.
+        StoreUnavailableError: `correspondence` cannot be asked.
+    """
+    rule = early_rule(message, directory, now)
+    if rule is not None:
+        return Decision(message.claim, "dropped", rule)
+    direction = direction_of(message, directory)
+    links = directory.links(outsiders(message, directory))
+    if not links:
+        return Decision(message.claim, "dropped", decisions.CRM_NO_MATCH)
+    rule_set = automated.rule_set(directory.settings)
+    verdict = None
+    body: MailText | None = None
+    if direction == "inbound":
+        person = message.sender is not None and directory.is_person(message.sender.address)
+        verdict = automated.hard_verdict(rule_set, Evidence.of(message, None, is_contact=person), directory.settings)
+        if verdict.kind is None:
+            body = read(message.payload, MAX_TEXT_BYTES)
+            verdict = automated.judge(rule_set, Evidence.of(message, body, is_contact=person), directory.settings)
+        if verdict.kind is not None:
+            context = () if verdict.is_hard else overturning(message, correspondence)
+            if not context or not correspondence.known(message.claim.team_id, context):
+                return Decision(
+                    message.claim,
+                    "dropped",
+                    f"automated.{verdict.kind}",
+                    rule_set.version,
+                    verdict.score,
+                    verdict.signals,
+                    context,
+                )
+    body = body or read(message.payload, MAX_TEXT_BYTES)
+    if direction == "outbound" and is_unsubscribe_request(message, body):
+        signals = ("unsubscribe-request",)
+        return Decision(message.claim, "dropped", decisions.AUTOMATED_MARKETING, rule_set.version, None, signals)
+    return _customer_mail(message, directory, correspondence, direction, links, body, rule_set.version, verdict)
+
+
+def early_rule(message: NormalizedMessage, directory: CrmDirectory, now: dt.datetime) -> str | None:
+    """The rule of the first gate before the CRM match that keeps `message` out, or None: labels, times, addresses."""
+    rule = decisions.label_rule(message.labels)
+    if rule is not None:
+        return rule
+    if is_before_window(message):
+        return decisions.WINDOW_BEFORE
+    keep = directory.settings.retention_days
+    if keep is not None and message.sent_at < now - dt.timedelta(days=keep):
+        return decisions.RETENTION
+    if not any(person.address for person in message.participants):
+        return decisions.PARTICIPANTS_NONE
+    if not outsiders(message, directory, with_internal=False):
+        return decisions.PARTICIPANTS_INTERNAL
+    people = (*message.participants, *message.also_from)
+    return directory.blocked(people, directory.user_of(message.claim.owner))
+
+
+def is_before_window(message: NormalizedMessage) -> bool:
+    """Whether the mail was sent before the mailbox's look-back began.
+
+    Its own date decides; but where Gmail received it later, a clock may have been wrong: then the newest Received field
+    (RFC 5321 section 4.4) decides between that and old mail that was imported.
+    """
+    start = message.claim.window_from
+    if start is None or message.sent_at >= start:
+        return False
+    if message.internal_date < start:
+        return True
+    received = _received_at(message)
+    return received is None or received < start
+
+
+def direction_of(message: NormalizedMessage, directory: CrmDirectory) -> Direction:
+    """Outbound where somebody of the team sent it: the author is internal, or the copy carries SENT (an alias nobody listed)."""
+    if "SENT" in message.labels:
+        return "outbound"
+    return "outbound" if message.sender is not None and directory.is_internal(message.sender.address) else "inbound"
+
+
+def outsiders(
+    message: NormalizedMessage, directory: CrmDirectory, *, with_internal: bool = True
+) -> tuple[Participant, ...]:
+    """The participants without the author of a sent copy; without the team's own people too unless `with_internal`."""
+    people = message.participants
+    if "SENT" in message.labels and message.sender is not None and not directory.is_internal(message.sender.address):
+        people = people[1:]
+    people = tuple(person for person in people if person.address)
+    return people if with_internal else tuple(person for person in people if not directory.is_internal(person.address))
+
+
+def overturning(message: NormalizedMessage, correspondence: Correspondence) -> tuple[str, ...]:
+    """The digests by which outbound mail shows that this inbound mail is wanted: its author's address, what it replies to.
+
+    Nobody writes to a no-reply address on purpose, so such an author does not count.
+    """
+    team = message.claim.team_id
+    found = []
+    if message.sender is not None and message.sender.address and not is_robot_address(message.sender.address):
+        found.append(correspondence.digest(team, ADDRESS, message.sender.address))
+    references = message.references
+    if len(references) > MAX_CONTEXT:
+        references = (references[0], *references[-(MAX_CONTEXT - 1) :])
+    found += [correspondence.digest(team, MESSAGE_ID, reference) for reference in references]
+    return tuple(dict.fromkeys(found))
+
+
+def shown_by(message: NormalizedMessage, directory: CrmDirectory, correspondence: Correspondence) -> tuple[str, ...]:
+    """The digests that an outbound mail adds: each external recipient, and every Message-ID a reply to it may name."""
+    team = message.claim.team_id
+    people = [
+        person.address
+        for person in (*message.to, *message.cc)
+        if person.address and not directory.is_internal(person.address)
+    ]
+    written = [message.message_id]
+    for name in ("message-id", "x-google-original-message-id"):
+        written += [normalize_message_id(value) for value in every(message.headers, name)]
+    found = [correspondence.digest(team, ADDRESS, address) for address in people]
+    found += [correspondence.digest(team, MESSAGE_ID, one) for one in written if one]
+    return tuple(dict.fromkeys(found))
+
+
+_UNSUBSCRIBE_WORDS: Final = frozenset(
+    {"unsubscribe", "remove", "stop", "optout", "opt-out", "unsub", "remove me", "unsubscribe me", "leave"}
+)
+
+
+def is_unsubscribe_request(message: NormalizedMessage, body: MailText) -> bool:
+    """Whether a sent mail only asks to be taken off a list: what a click on List-Unsubscribe (RFC 2369 section 3.2) sends."""
+    words = body.text.strip().strip(".!").lower()
+    is_short = len(words) <= 40
+    to_robot = any(
+        mark in local_part(person.address)
+        for person in message.to
+        for mark in ("unsub", "optout", "opt-out", "remove", "leave-")
+    )
+    subject = message.subject.strip().strip(".!").lower()
+    asks = subject in _UNSUBSCRIBE_WORDS or subject.startswith("unsubscribe") or words in _UNSUBSCRIBE_WORDS
+    return len(message.to) == 1 and is_short and (to_robot or (asks and words in {"", subject, *_UNSUBSCRIBE_WORDS}))
+
+
+def _customer_mail(
+    message: NormalizedMessage,
+    directory: CrmDirectory,
+    correspondence: Correspondence,
+    direction: Direction,
+    links: Sequence,
+    body: MailText,
+    version: str,
+    verdict: automated.Verdict | None,
+) -> CustomerMail:
+    claim = message.claim
+    sender = message.sender
+    if sender is None:
+        sender = Participant(claim.owner) if direction == "outbound" else (message.also_from or (Participant(""),))[0]
+    recipients = [person.address for person in (*message.to, *message.cc)]
+    digest = content_digest(
+        message.message_id, message.sent_at, direction, sender, message.to, message.cc, message.subject, body
+    )
+    is_authors = "SENT" in message.labels and identity(sender.address) == identity(claim.owner)
+    is_rewritten = any(name in _GROUP_HEADERS for name, _ in message.headers)
+    return CustomerMail(
+        claim=claim,
+        engagement_id=engagement_id(
+            claim.team_id, message.message_id, sender.address, message.subject, body.text, message.sent_at, recipients
+        ),
+        message_id=message.message_id,
+        sent_at=message.sent_at,
+        direction=direction,
+        sender=sender,
+        to=message.to,
+        cc=message.cc,
+        subject=message.subject,
+        body=body,
+        links=tuple(links),
+        rule=decisions.IMPORTED_CUSTOMER,
+        rules_version=version,
+        content_digest=digest,
+        rank=rank(digest, len(body.text), is_authors_copy=is_authors, is_rewritten=is_rewritten),
+        score=None if verdict is None else verdict.score,
+        signals=() if verdict is None else verdict.signals,
+        context=shown_by(message, directory, correspondence) if direction == "outbound" else (),
+    )
+
+
+def _received_at(message: NormalizedMessage) -> dt.datetime | None:
+    """The time of the newest Received field, or None."""
+    for value in every(message.headers, "received")[:1]:
+        try:
+            at = email.utils.parsedate_to_datetime(value.rpartition(";")[2].strip())
+        except (ValueError, TypeError, IndexError, OverflowError):
+            return None
+        return at if at.tzinfo is not None else at.replace(tzinfo=dt.UTC)
+    return None
+
+
+class Selected(NamedTuple):
+    """What SelectCustomerMail gives out."""
+
+    mail: beam.PCollection[CustomerMail]
+    decisions: beam.PCollection[Decision]
+    failures: beam.PCollection[Failure]
+
+
+class _Select(beam.DoFn):
+    def __init__(
+        self, directories: Callable[[], Directories], correspondence: Callable[[], Correspondence], now: Clock
+    ) -> None:
+        self._open_directories, self._open_correspondence, self._now = directories, correspondence, now
+
+    def setup(self) -> None:
+        """Ask for the edges once per worker; they are shared by the threads of a process."""
+        self._directories = self._open_directories()
+        self._correspondence = self._open_correspondence()
+
+    def process(
+        self, element: NormalizedMessage, stamps: Mapping[str, int] | None = None
+    ) -> Iterator[CustomerMail | TaggedOutput]:
+        """One message in; one mail, decision or failure out."""
+        team = element.claim.team_id
+        try:
+            directory = self._directories.directory(team, (stamps or {}).get(team))
+            result = select(element, directory, self._correspondence, now=self._now())
+        except DealmailError as error:
+            counts = not isinstance(error, TransientError)
+            yield TaggedOutput(FAILURES, Failure(element.claim, PHASE, type(error).__name__, counts))
+            return
+        if isinstance(result, Decision):
+            yield TaggedOutput(DECISIONS, result)
+        else:
+            yield result
+
+
+def _utc_now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+class SelectCustomerMail(beam.PTransform):
+    """PCollection of NormalizedMessage in; `Selected` out.
+
+    `directories` and `correspondence` are picklable factories that a worker calls once. `stamps` is a PCollection of
+    (team id, CRM version), taken as a side input; None where the engine cannot bear side inputs: then the directories keep
+    themselves fresh. `now` answers the time (aware), for retention.
+    """
+
+    def __init__(
+        self,
+        directories: Callable[[], Directories],
+        correspondence: Callable[[], Correspondence],
+        stamps: beam.PCollection[tuple[str, int]] | None = None,
+        now: Clock = _utc_now,
+    ) -> None:
+        super().__init__()
+        self._do_fn = _Select(directories, correspondence, now)
+        self._stamps = stamps
+
+    def expand(self, pcoll: beam.PCollection[NormalizedMessage]) -> Selected:
+        """Wire `select`."""
+        side = () if self._stamps is None else (AsDict(self._stamps),)
+        outputs = pcoll | "Select" >> beam.ParDo(self._do_fn, *side).with_outputs(DECISIONS, FAILURES, main="mail")
+        return Selected(outputs.mail, outputs[DECISIONS], outputs[FAILURES])
