@@ -50,6 +50,7 @@ class Settings:
     team: str = ""
     token_key: str = ""
     gmail_endpoint: str = ""
+    oauth_client: str = ""
 
     def spec(self) -> DatabaseSpec:
         """Where the database is.

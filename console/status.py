@@ -10,14 +10,12 @@ import click
 import sqlalchemy as sa
 
 from ..io.database import Database
-from ..io.schema import listing, mailbox, message, quota_use
+from ..io.mailboxes import Mailboxes, MailboxRow
+from ..io.schema import listing, message, quota_use
 from ..transforms.decisions import MAILBOX_STATES
 from . import queries
 from .context import Settings, with_settings
 from .tables import Format, format_option, iso, write_jsonl
-
-PUSH_SILENT = dt.timedelta(hours=1)
-"""Mail that polling found and no push announced for so long: the watch or its topic is dead."""
 
 
 def progress(found: int, decided: int, estimate: int, since: dt.datetime | None, now: dt.datetime) -> dict[str, Any]:
@@ -37,25 +35,17 @@ def progress(found: int, decided: int, estimate: int, since: dt.datetime | None,
     return {"done": decided, "total": total, "done_at": done_at}
 
 
-def push_health(row: Any, now: dt.datetime) -> str:
-    """What can be said of a mailbox's push: off, failing, silent, not seen yet, or ok. `row` is a mailbox row."""
-    if not row["import_on"] or row["state"] not in {"live", "first_sync", "quota_delayed"}:
-        return "off"
-    if row["watch_error"]:
-        return "failing"
-    if row["unpushed_since"] is not None and now - row["unpushed_since"] > PUSH_SILENT:
-        return "silent"
-    if row["watch_expires_at"] is None or row["watch_expires_at"] <= now:
-        return "no watch"
-    return "ok" if row["last_push_at"] is not None else "not seen yet"
+def push_health(box: MailboxRow, now: dt.datetime) -> str:
+    """What a mailbox's push is worth: as io/watch.py says it, and `off` where nothing is read at all."""
+    from ..io.watch import health
+
+    return health(box, now) if box.import_on and box.state in {"live", "first_sync", "quota_delayed"} else "off"
 
 
 def mailbox_status(database: Database, team_id: str, now: dt.datetime) -> list[dict[str, Any]]:
     """One row for each mailbox of the team, by address; the fields of docs/console.md."""
+    boxes = Mailboxes(database, lambda: now).all(team_id)
     with database.reading() as connection:
-        boxes = connection.execute(
-            sa.select(mailbox).where(mailbox.c.team_id == team_id).order_by(mailbox.c.address)
-        ).mappings().all()  # fmt: skip
         counts: dict[tuple[str, str], int] = {
             (row[0], row[1]): row[2]
             for row in connection.execute(
@@ -95,37 +85,37 @@ def mailbox_status(database: Database, team_id: str, now: dt.datetime) -> list[d
         }
     rows = []
     for box in boxes:
-        pending, decided = counts.get((box["id"], "pending"), 0), counts.get((box["id"], "decided"), 0)
-        began, estimate, open_walks = walks.get(box["id"], (None, 0, 0))
+        pending, decided = counts.get((box.id, "pending"), 0), counts.get((box.id, "decided"), 0)
+        began, estimate, open_walks = walks.get(box.id, (None, 0, 0))
         far = progress(pending + decided, decided, int(estimate or 0), began, now)
         rows.append(
             {
-                "mailbox": box["address"],
-                "mailbox_id": box["id"],
+                "mailbox": box.address,
+                "mailbox_id": box.id,
                 "team": team_id,
-                "import_on": box["import_on"],
-                "state": box["state"],
-                "state_reason": box["state_reason"],
-                "state_since": iso(box["state_since"]),
-                "to_do": MAILBOX_STATES.get(box["state"], ""),
+                "import_on": box.import_on,
+                "state": box.state,
+                "state_reason": box.state_reason,
+                "state_since": iso(box.state_since),
+                "to_do": MAILBOX_STATES.get(box.state, ""),
                 "done": far["done"],
                 "total": far["total"],
-                "done_at": iso(far["done_at"]) if box["state"] in {"first_sync", "quota_delayed"} else None,
+                "done_at": iso(far["done_at"]) if box.state in {"first_sync", "quota_delayed"} else None,
                 "listings_open": int(open_walks or 0),
                 "pending": pending,
-                "parked": parked.get(box["id"], 0),
-                "window_from": iso(box["window_from"]),
-                "confirmed_at": iso(box["confirmed_at"]),
-                "last_check_at": iso(box["last_poll_at"]),
-                "next_check_at": iso(box["next_poll_at"]),
-                "last_mail_at": iso(box["last_mail_at"]),
-                "last_push_at": iso(box["last_push_at"]),
+                "parked": parked.get(box.id, 0),
+                "window_from": iso(box.window_from),
+                "confirmed_at": iso(box.confirmed_at),
+                "last_check_at": iso(box.last_poll_at),
+                "next_check_at": iso(box.next_poll_at),
+                "last_mail_at": iso(box.last_mail_at),
+                "last_push_at": iso(box.last_push_at),
                 "push": push_health(box, now),
-                "watch_expires_at": iso(box["watch_expires_at"]),
-                "watch_error": box["watch_error"],
-                "paused_until": iso(box["not_before"]) if box["not_before"] and box["not_before"] > now else None,
-                "expired_cursors": box["expired_cursors"],
-                "quota_units_this_minute": used.get(box["id"], 0),
+                "watch_expires_at": iso(box.watch_expires_at),
+                "watch_error": box.watch_error,
+                "paused_until": iso(box.not_before) if box.not_before and box.not_before > now else None,
+                "expired_cursors": box.expired_cursors,
+                "quota_units_this_minute": used.get(box.id, 0),
             }
         )
     return rows
@@ -165,8 +155,8 @@ def told(row: dict[str, Any], now: dt.datetime) -> Iterable[str]:
     if row["push"] == "failing":
         yield f"    Push does not work ({row['watch_error']}); the mailbox is polled every 15 minutes all the same."
     elif row["push"] == "silent":
-        yield "    Polling found mail that no push announced for over an hour: look at the Pub/Sub topic and its permissions."
-    elif row["push"] == "no watch" and state == "live":
+        yield "    Polling found mail that no push announced for half an hour: look at the Pub/Sub topic and its permissions."
+    elif row["push"] in {"off", "expired"} and state == "live":
         yield "    No push is set up: new mail is found by polling, every 15 minutes."
     if row["expired_cursors"]:
         yield f"    Gmail's history expired {row['expired_cursors']} times; what was missed was listed again."

@@ -40,3 +40,23 @@ def check(settings: Settings) -> None:
 
     with settings.open_database():
         click.echo(f"schema {migrate.newest()}: as this release needs it")
+
+
+@click.group()
+def keys() -> None:
+    """The key that encrypts the stored tokens."""
+
+
+@keys.command()
+@with_settings
+def rotate(settings: Settings) -> None:
+    """Encrypt all stored tokens with the newest key.
+
+    Put the new key in front of the old one in the secret, separated by a comma or white space, and keep the old one there.
+    """
+    from ..io import vault
+    from .connecting import open_vault
+
+    with settings.open_database() as database:
+        renewed = vault.rotate(database, open_vault(settings))
+    click.echo(f"{renewed} tokens are encrypted with the newest key; keep the older ones in the list.")

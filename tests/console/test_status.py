@@ -59,7 +59,7 @@ def test_a_silent_watch_is_noticed_within_an_hour(sqlite_database: Database, sto
     )
     after = [
         status.mailbox_status(sqlite_database, stored.team, stored.at + dt.timedelta(minutes=m))[0]["push"]
-        for m in (30, 61)
+        for m in (20, 31)
     ]
     assert after == ["ok", "silent"]
 

@@ -1,0 +1,177 @@
+"""A mailbox's consent and switch: connect, import on and off; and trying parked messages once more."""
+
+from __future__ import annotations
+
+import datetime as dt
+import getpass
+import pathlib
+from typing import TYPE_CHECKING
+
+import click
+
+from .context import BadInputError, Settings, with_settings
+from .looking import mailbox_named
+
+if TYPE_CHECKING:
+    from ..io.database import Database
+    from ..io.google_signin import GoogleSettings
+    from ..io.mailboxes import MailboxRow
+    from ..io.vault import Vault
+
+
+def utc_now() -> dt.datetime:
+    """The time, UTC."""
+    return dt.datetime.now(dt.UTC)
+
+
+def google_settings(settings: Settings, client_secret: str = "") -> GoogleSettings:
+    """Where Google is, and the OAuth client in the file `client_secret`.
+
+    Raises:
+        BadInputError: an endpoint that is no URL, or a file that is not there.
+    """
+    from ..io.gmail import GOOGLE
+    from ..io.google_signin import GoogleSettings
+
+    client_ref = f"file:{pathlib.Path(client_secret).resolve()}" if client_secret else settings.oauth_client
+    try:
+        return GoogleSettings(settings.gmail_endpoint or GOOGLE, client_ref)
+    except ValueError as error:
+        raise BadInputError(str(error)) from None
+
+
+def open_vault(settings: Settings) -> Vault:
+    """The vault with the key that the settings name."""
+    from ..io.key_choice import key_ref
+    from ..io.vault import Vault, read_keys
+
+    return Vault(read_keys(key_ref(settings.token_key, settings.spec())))
+
+
+def user_of(database: Database, team_id: str, address: str) -> str:
+    """The id of the team's user with that address.
+
+    Raises:
+        BadInputError: the CRM knows no such user.
+    """
+    import sqlalchemy as sa
+
+    from ..io.schema import user_address
+
+    with database.reading() as connection:
+        found = connection.scalar(
+            sa.select(user_address.c.user_id).where(
+                user_address.c.team_id == team_id, user_address.c.address == address.strip().lower()
+            )
+        )
+    if found is None:
+        raise BadInputError(
+            f"{address} is no user of team {team_id}; add the user to the CRM file and run `dealmail crm import`"
+        )
+    return str(found)
+
+
+def known_mailbox(database: Database, team_id: str, address: str) -> MailboxRow:
+    """The mailbox of a user of the team, made known where it is new.
+
+    Raises:
+        BadInputError: the CRM knows no such user.
+    """
+    from ..io.mailboxes import Mailboxes
+
+    boxes = Mailboxes(database, utc_now)
+    found = boxes.find(address, team_id)
+    return found[0] if found else boxes.add(team_id, user_of(database, team_id, address), address)
+
+
+@click.command()
+@click.argument("address")
+@click.option(
+    "--delegated", type=click.Path(dir_okay=False, exists=True), help="Key file of a service account with delegation."
+)
+@click.option(
+    "--client-secret", type=click.Path(dir_okay=False, exists=True), help="The OAuth client's JSON, for a consent."
+)
+@click.option("--no-browser", is_flag=True, help="Print the sign-in page's address instead of opening it.")
+@with_settings
+def connect(
+    settings: Settings, address: str, delegated: str | None, client_secret: str | None, no_browser: bool
+) -> None:
+    """Sign the mailbox ADDRESS in at Google (its user consents), or by an admin's domain-wide delegation.
+
+    The user, or the admin's list, is the CRM's: only addresses of the team's users can be connected.
+    """
+    from ..io import connecting
+    from ..io.google_signin import GmailAccounts
+
+    google = google_settings(settings, client_secret or "")
+    with settings.open_database() as database:
+        team_id = settings.team_id(database)
+        box = known_mailbox(database, team_id, address)
+        vault = open_vault(settings)
+        accounts = GmailAccounts(database, vault, google, utc_now)
+        if delegated:
+            kind, values = "delegated", {"key_ref": f"file:{pathlib.Path(delegated).resolve()}", "subject": box.address}
+        else:
+            kind = "oauth"
+            values = connecting.ask_consent(
+                google, box.address, open_browser=not no_browser, tell=lambda url: click.echo(f"Sign in here: {url}")
+            )
+        row = connecting.connect(
+            database, vault, accounts, box.id, kind, values, actor=getpass.getuser(), now=utc_now()  # type: ignore[arg-type]  # a Literal above
+        )  # fmt: skip
+    if row.import_on:
+        click.echo(f"{row.address} is connected; its mail is being read.")
+    else:
+        click.echo(f"{row.address} is connected. `dealmail import on {row.address}` starts reading its mail.")
+
+
+@click.command(name="import")
+@click.argument("switch", type=click.Choice(["on", "off"]))
+@click.argument("address")
+@with_settings
+def import_(settings: Settings, switch: str, address: str) -> None:
+    """Turn the import of the mailbox ADDRESS on or off.
+
+    Off holds from the moment the command returns: nothing more is written for the mailbox, the watch is stopped and the token
+    revoked.
+    """
+    from ..io import connecting
+    from ..io.google_signin import GmailAccounts
+    from ..io.mailboxes import Mailboxes
+
+    with settings.open_database() as database:
+        team_id = settings.team_id(database)
+        boxes = Mailboxes(database, utc_now)
+        if switch == "on":
+            row = boxes.turn_on(known_mailbox(database, team_id, address).id, getpass.getuser())
+            click.echo(f"Import of {row.address} is on.")
+            if row.state == "consent_wanted":
+                click.echo(f"Now sign in at Google: `dealmail connect {row.address}`.")
+            return
+        box = mailbox_named(database, team_id, address)
+        boxes.turn_off(box["id"], getpass.getuser())
+        click.echo(f"Import of {box['address']} is off: nothing more is read or written.")
+        google, vault = google_settings(settings), open_vault(settings)
+        accounts = GmailAccounts(database, vault, google, utc_now)
+        for failed in connecting.let_go(
+            database, accounts, google, vault, box["id"], actor=getpass.getuser(), now=utc_now()
+        ):
+            click.echo(f"But {failed}.", err=True)
+
+
+@click.command()
+@click.option("--mailbox", help="Only this mailbox (address or id).")
+@click.option("--message", "gmail_id", help="Only this Gmail id; with --mailbox.")
+@with_settings
+def retry(settings: Settings, mailbox: str | None, gmail_id: str | None) -> None:
+    """Make parked messages pending again: the running job, or the next `run_pipeline.py --once`, reads them once more."""
+    from ..io.ledger import Ledger
+
+    if gmail_id and not mailbox:
+        raise BadInputError("--message needs --mailbox: a Gmail id is one only within its mailbox")
+    with settings.open_database() as database:
+        team_id = settings.team_id(database)
+        box = None if mailbox is None else mailbox_named(database, team_id, mailbox)["id"]
+        again = Ledger(database, utc_now).retry_parked(team_id, box, gmail_id)
+    click.echo(f"{again} parked messages will be tried again.")

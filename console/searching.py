@@ -1,0 +1,154 @@
+"""Finding stored mail by its words, and keeping the search index equal to the database."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .context import BadInputError, Settings, with_settings
+from .looking import chosen_links
+from .tables import Format, format_option, iso, short, write_jsonl
+
+if TYPE_CHECKING:
+    from ..io.search import Hit, SearchIndex
+
+
+@contextlib.contextmanager
+def open_search(settings: Settings) -> Iterator[SearchIndex]:
+    """The search index that the settings name, made where it is missing."""
+    from ..io.search import open_index
+
+    index = open_index(settings.search_spec())
+    try:
+        index.ensure()
+        yield index
+    finally:
+        index.close()
+
+
+def a_time(text: str | None, option: str) -> dt.datetime | None:
+    """A day (2026-05-04: its beginning, UTC) or an RFC 3339 time; without a zone it is UTC.
+
+    Raises:
+        BadInputError: neither.
+    """
+    if text is None:
+        return None
+    try:
+        time = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise BadInputError(f"{option} {text}: say a day or a time, such as 2026-05-04 or 2026-05-04T10:30Z") from None
+    return time if time.tzinfo is not None else time.replace(tzinfo=dt.UTC)
+
+
+def hit_row(hit: Hit) -> dict[str, Any]:
+    """A hit as `dealmail search --format jsonl` shows it; the fields of docs/console.md."""
+    return {
+        "engagement": hit.engagement_id,
+        "score": hit.score,
+        "timestamp": iso(hit.sent_at),
+        "direction": hit.direction,
+        "subject": hit.subject,
+        "sender": {"address": hit.sender_address, "name": hit.sender_name},
+        "highlights": [
+            {"field": part.field, "text": part.text, "spans": [list(span) for span in part.spans]}
+            for part in hit.fragments
+        ],
+    }
+
+
+@click.command()
+@click.argument("text", nargs=-1)
+@click.option("--person", default="", help="Only mail with this address, @domain, or name.")
+@click.option("--deal", help="Only mail of this opportunity (id or name).")
+@click.option("--after", help="Only mail sent then or later: 2026-05-04 or a time.")
+@click.option("--before", help="Only mail sent earlier.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Hits at the most.")
+@format_option
+@with_settings
+def search(
+    settings: Settings,
+    text: tuple[str, ...],
+    person: str,
+    deal: str | None,
+    after: str | None,
+    before: str | None,
+    limit: int,
+    format_: Format,
+) -> None:
+    """Find mail that holds all these words, "exact phrases" and beginnings*, best first."""
+    from ..io.search import SearchQuery
+
+    with settings.open_database() as database:
+        team_id = settings.team_id(database)
+        deals = [target for _, target in chosen_links(database, team_id, "opportunity", deal)] if deal else [""]
+    if not (text or person or deal or after or before):
+        raise BadInputError("say what to look for: words, --person, --deal, --after or --before")
+    found: dict[str, Hit] = {}
+    with open_search(settings) as index:
+        for one in deals:
+            query = SearchQuery(
+                " ".join(text), person, one, a_time(after, "--after"), a_time(before, "--before"), limit
+            )
+            found.update({hit.engagement_id: hit for hit in index.search(team_id, query)})
+    hits = sorted(found.values(), key=lambda hit: (hit.score, hit.sent_at), reverse=True)[:limit]
+    if format_ == "jsonl":
+        write_jsonl(hit_row(hit) for hit in hits)
+        return
+    _print_hits(hits)
+
+
+def _print_hits(hits: list[Hit]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    screen = Console(highlight=False, soft_wrap=True)
+    for hit in hits:
+        line = Text(f"{short(iso(hit.sent_at))}  ", style="dim")
+        line.append(hit.sender_name or hit.sender_address, style="not dim")
+        line.append(f"  {hit.subject}", style="not dim bold")
+        screen.print(line)
+        screen.print(Text(f"    engagement {hit.engagement_id}", style="dim"))
+        for part in hit.fragments:
+            shown = Text(part.text)
+            for start, end in part.spans:
+                shown.stylize("bold yellow" if screen.is_terminal else "bold", start, end)
+            if not screen.is_terminal:
+                shown = Text(_marked(part.text, part.spans))
+            screen.print(Text("    … ") + Text(" ").join(shown.split()) if shown.plain.strip() else Text(""))
+    if not hits:
+        click.echo("nothing is found")
+
+
+def _marked(text: str, spans: tuple[tuple[int, int], ...]) -> str:
+    for start, end in sorted(spans, reverse=True):
+        text = f"{text[:start]}[{text[start:end]}]{text[end:]}"
+    return text
+
+
+@click.group()
+def index() -> None:
+    """Compare, mend or rebuild the search index."""
+
+
+@index.command()
+@click.option("--repair", is_flag=True, help="Put what differs on the outbox, and index it now.")
+@format_option
+@with_settings
+def check(settings: Settings, repair: bool, format_: Format) -> None:
+    """Compare database and index by id, version and content; exit code 1 where they differ and are not mended."""
+    from ..io import index_check
+
+    with settings.open_database() as database, open_search(settings) as opened:
+        team_id = settings.team_id(database)
+        index_check.check(database, opened, team_id)
+
+
+@index.command()
+@with_settings
+def rebuild(settings: Settings) -> None:
+    """Fill a fresh index from the database and let it take the old one's place, without a gap in search."""
