@@ -23,7 +23,9 @@ UNREACHABLE = frozenset({1040, 1053, 1077, 1079, 1129, 1927, 2002, 2003, 2006, 2
 """MariaDB and PyMySQL: the server cannot be reached, is starting, stopping or full."""
 
 SQLITE_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
-SQLITE_UNUSABLE = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
+SQLITE_UNUSABLE = frozenset(
+    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+)
 """SQLite: the disk is full or fails, or the file cannot be opened or written."""
 
 
@@ -127,16 +129,35 @@ class Database:
         else:
             first = next(iter(table.primary_key.columns)).name
             statement = mysql.insert(table)
-            connection.execute(statement.on_duplicate_key_update({first: sa.literal_column(f"`{table.name}`.`{first}`")}), rows)
+            connection.execute(
+                statement.on_duplicate_key_update({first: sa.literal_column(f"`{table.name}`.`{first}`")}), rows
+            )
 
-    def upsert(self, connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]], update: Sequence[str]) -> None:
+    def insert_or_bump(
+        self, connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]], counter: sa.Column
+    ) -> int:
+        """Insert `rows` that are believed new; where a key is there already, add one to its `counter` and change nothing else.
+
+        Returns `len(rows)` where all were new, and more otherwise: MariaDB counts a changed row twice. On SQLite, which has
+        one writer at a time, an existing key is an error.
+        """
+        if self.dialect == "sqlite":
+            return connection.execute(sqlite.insert(table), rows).rowcount
+        bump = sa.literal_column(f"`{table.name}`.`{counter.name}` + 1")
+        return connection.execute(mysql.insert(table).on_duplicate_key_update({counter.name: bump}), rows).rowcount
+
+    def upsert(
+        self, connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]], update: Sequence[str]
+    ) -> None:
         """Insert `rows`; where the key is there already, set the columns `update` to the new values."""
         if not rows:
             return
         if self.dialect == "sqlite":
             statement: Any = sqlite.insert(table)
             keys = list(table.primary_key.columns)
-            statement = statement.on_conflict_do_update(index_elements=keys, set_={c: statement.excluded[c] for c in update})
+            statement = statement.on_conflict_do_update(
+                index_elements=keys, set_={c: statement.excluded[c] for c in update}
+            )
         else:
             statement = mysql.insert(table)
             statement = statement.on_duplicate_key_update({c: statement.inserted[c] for c in update})

@@ -142,14 +142,25 @@ class Ledger:
         for chunk in _chunks(sorted(set(ids))):
             found = connection.execute(
                 sa.update(schema.message)
-                .where(_of(mailbox, chunk), _message.state == "decided", _message.outcome == "dropped", _message.rule.in_(rules))
+                .where(
+                    _of(mailbox, chunk),
+                    _message.state == "decided",
+                    _message.outcome == "dropped",
+                    _message.rule.in_(rules),
+                )
                 .values(**PENDING_AGAIN, lane=LANES["live"], found_at=now)
             )
             count += found.rowcount
         return count
 
     def mark_deleted(
-        self, connection: sa.Connection, mailbox: MailboxRow, ids: Sequence[str], now: dt.datetime, *, keep_imported: bool = False
+        self,
+        connection: sa.Connection,
+        mailbox: MailboxRow,
+        ids: Sequence[str],
+        now: dt.datetime,
+        *,
+        keep_imported: bool = False,
     ) -> None:
         """Gmail deleted these for good: they are gone, and so is this mailbox's copy of what was imported.
 
@@ -158,16 +169,22 @@ class Ledger:
         """
         for chunk in _chunks(sorted(set(ids))):
             if not keep_imported:
-                removal.remove_copies(self._database, connection, mailbox.team_id, [(mailbox.id, i) for i in chunk], now)
+                removal.remove_copies(
+                    self._database, connection, mailbox.team_id, [(mailbox.id, i) for i in chunk], now
+                )
             condition = [_of(mailbox, chunk), sa.func.coalesce(_message.outcome, "") != "gone"]
             if keep_imported:
                 condition.append(sa.func.coalesce(_message.outcome, "") != "imported")
             connection.execute(
-                sa.update(schema.message).where(*condition).values(**_decided("gone", decisions.GONE_DELETED, now), engagement_id=None)
+                sa.update(schema.message)
+                .where(*condition)
+                .values(**_decided("gone", decisions.GONE_DELETED, now), engagement_id=None)
             )
             removal.forget_context(connection, mailbox.team_id, [(mailbox.id, i) for i in chunk])
 
-    def mark_trashed(self, connection: sa.Connection, mailbox: MailboxRow, ids: Sequence[str], now: dt.datetime) -> None:
+    def mark_trashed(
+        self, connection: sa.Connection, mailbox: MailboxRow, ids: Sequence[str], now: dt.datetime
+    ) -> None:
         """The team's policy is that the trash removes: this mailbox's copies of imported mail go, as for `mark_deleted`.
 
         The decision becomes label.trash, so that a message taken out of the trash is read again.
@@ -198,7 +215,9 @@ class Ledger:
                     connection.execute(
                         sa.update(schema.message)
                         .where(_of(mailbox, lost))
-                        .values(**_decided("parked", decisions.PARKED, now) | {"phase": PHASE_LOST, "error_class": None})
+                        .values(
+                            **_decided("parked", decisions.PARKED, now) | {"phase": PHASE_LOST, "error_class": None}
+                        )
                     )
                 token = self._new_lease()
                 if good:
@@ -206,12 +225,20 @@ class Ledger:
                         sa.update(schema.message)
                         .where(_of(mailbox, good))
                         .values(
-                            lease=token, lease_until=now + dt.timedelta(seconds=lease_seconds), leases=_message.leases + 1
+                            lease=token,
+                            lease_until=now + dt.timedelta(seconds=lease_seconds),
+                            leases=_message.leases + 1,
                         )
                     )
                 claimed.extend(
                     ClaimedMessage(
-                        mailbox.team_id, mailbox.id, gmail_id, token, mailbox.address, lane=name, window_from=mailbox.window_from
+                        mailbox.team_id,
+                        mailbox.id,
+                        gmail_id,
+                        token,
+                        mailbox.address,
+                        lane=name,
+                        window_from=mailbox.window_from,
                     )
                     for gmail_id in good
                 )
@@ -256,7 +283,9 @@ class Ledger:
             .order_by(_mailbox.id)
         )
         with self._database.reading() as connection:
-            return [DueMailbox(team_id, mailbox_id, reason) for team_id, mailbox_id, reason in connection.execute(query)]
+            return [
+                DueMailbox(team_id, mailbox_id, reason) for team_id, mailbox_id, reason in connection.execute(query)
+            ]
 
     def touched(self, address: str, now: dt.datetime) -> list[DueMailbox]:
         """The mailboxes that a push for `address` (any case) concerns; notes the push. Unknown or off: none, no trace."""
@@ -276,7 +305,9 @@ class Ledger:
         if self.due(now):
             return now
         awake = [_mailbox.import_on.is_(True), _mailbox.state.not_in(RESTING)]
-        query = sa.select(_mailbox.next_poll_at, _mailbox.watch_renew_at, _mailbox.not_before, _mailbox.id).where(*awake)
+        query = sa.select(_mailbox.next_poll_at, _mailbox.watch_renew_at, _mailbox.not_before, _mailbox.id).where(
+            *awake
+        )
         free_at = sa.case(
             (_message.lease_until.is_(None), _message.not_before),
             (_message.not_before.is_(None), _message.lease_until),
@@ -312,7 +343,7 @@ class Ledger:
             sa.func.sum(sa.case((listing.estimate > listing.listed, listing.estimate), else_=listing.listed)),
         ).where(listing.mailbox_id == mailbox)
         with self._database.reading() as connection:
-            counts = dict(connection.execute(query).tuples().all())
+            counts = dict(connection.execute(query).all())
             unfinished, listed, estimate = connection.execute(listings).one()
         return Progress(
             pending=counts.get("pending", 0), imported=counts.get("imported", 0), dropped=counts.get("dropped", 0),
@@ -336,10 +367,18 @@ class Ledger:
 
         `mailbox` is a mailbox id; `rule` a rule's name or the part before the dot (`automated`).
         """
-        query = sa.select(schema.message).where(_message.team_id == team_id).order_by(_message.mailbox_id, _message.gmail_id)
+        query = (
+            sa.select(schema.message)
+            .where(_message.team_id == team_id)
+            .order_by(_message.mailbox_id, _message.gmail_id)
+        )
         if not pending:
             query = query.where(_message.state == "decided")
-        for column, value in ((_message.mailbox_id, mailbox), (_message.outcome, outcome), (_message.engagement_id, engagement)):
+        for column, value in (
+            (_message.mailbox_id, mailbox),
+            (_message.outcome, outcome),
+            (_message.engagement_id, engagement),
+        ):
             if value is not None:
                 query = query.where(column == value)
         if rule is not None:

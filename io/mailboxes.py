@@ -127,7 +127,9 @@ class Mailboxes:
         def work(connection: sa.Connection) -> MailboxRow:
             row = lock(self._database, connection, mailbox)
             has_key = connection.scalar(
-                sa.select(sa.literal(1)).where(schema.credential.c.mailbox_id == mailbox, schema.credential.c.team_id == row.team_id)
+                sa.select(sa.literal(1)).where(
+                    schema.credential.c.mailbox_id == mailbox, schema.credential.c.team_id == row.team_id
+                )
             )
             state = ("first_sync" if row.history_id is None else "live") if has_key else "consent_wanted"
             if not row.import_on:
@@ -174,7 +176,9 @@ class Mailboxes:
         """
         self._database.transaction(lambda connection: self.set_state_in(connection, mailbox, state, reason, **columns))
 
-    def set_state_in(self, connection: sa.Connection, mailbox: str, state: str, reason: str = "", **columns: Any) -> None:
+    def set_state_in(
+        self, connection: sa.Connection, mailbox: str, state: str, reason: str = "", **columns: Any
+    ) -> None:
         """`set_state` within a transaction of the caller."""
         row = lock(self._database, connection, mailbox)
         values = columns if row.state == "paused" and not row.import_on else columns | self._state(row, state, reason)
@@ -194,7 +198,11 @@ class Mailboxes:
     def consents(self, mailbox: str) -> list[ConsentEntry]:
         """The mailbox's consent log, oldest first."""
         table = schema.consent.c
-        query = sa.select(table.at, table.action, table.actor, table.detail).where(table.mailbox_id == mailbox).order_by(table.id)
+        query = (
+            sa.select(table.at, table.action, table.actor, table.detail)
+            .where(table.mailbox_id == mailbox)
+            .order_by(table.id)
+        )
         with self._database.reading() as connection:
             return [ConsentEntry(*row) for row in connection.execute(query)]
 
@@ -243,11 +251,18 @@ def advance(connection: sa.Connection, row: MailboxRow, **columns: Any) -> Mailb
     return read(connection, row.id) if moved else None
 
 
-def log_consent(connection: sa.Connection, row: MailboxRow, action: str, actor: str, at: dt.datetime, detail: str = "") -> None:
+def log_consent(
+    connection: sa.Connection, row: MailboxRow, action: str, actor: str, at: dt.datetime, detail: str = ""
+) -> None:
     """Append to the consent log within a transaction of the caller."""
     connection.execute(
         sa.insert(schema.consent).values(
-            team_id=row.team_id, mailbox_id=row.id, at=at, action=action, actor=actor[: schema.ADDRESS], detail=detail[:255]
+            team_id=row.team_id,
+            mailbox_id=row.id,
+            at=at,
+            action=action,
+            actor=actor[: schema.ADDRESS],
+            detail=detail[:255],
         )
     )
 

@@ -54,9 +54,11 @@ class Quota:
         """Debit as many of `count` calls of `cost` units as this minute still has room for; how many that is."""
         minute = int(now.timestamp()) // 60
         scopes = [mailbox, PROJECT]
-        self._database.insert_new(connection, _TABLE, [{"scope": scope, "minute": minute, "units": 0} for scope in scopes])
+        self._database.insert_new(
+            connection, _TABLE, [{"scope": scope, "minute": minute, "units": 0} for scope in scopes]
+        )
         query = sa.select(_TABLE.c.scope, _TABLE.c.units).where(_TABLE.c.scope.in_(scopes), _TABLE.c.minute == minute)
-        spent = dict(connection.execute(query.with_for_update()).tuples().all())
+        spent = dict(connection.execute(query.with_for_update()).all())
         room = min(self.limits.mailbox_minute - spent[mailbox], self.limits.project_minute - spent[PROJECT])
         granted = max(0, min(count, room // cost))
         if granted:
@@ -79,14 +81,22 @@ class Quota:
         for scope, at, units in connection.execute(query):
             spent[scope] += units if at == minute else units * (1 - seconds % 60 / 60)
         return max(
-            0, int(min(self.limits.mailbox_minute * share - spent[mailbox], self.limits.project_minute * share - spent[PROJECT]))
+            0,
+            int(
+                min(
+                    self.limits.mailbox_minute * share - spent[mailbox],
+                    self.limits.project_minute * share - spent[PROJECT],
+                )
+            ),
         )
 
     def spend(self, connection: sa.Connection, mailbox: str, units: int, now: dt.datetime) -> None:
         """Note units that have been spent already, whether or not the minute had room for them."""
         minute = int(now.timestamp()) // 60
         scopes = [mailbox, PROJECT]
-        self._database.insert_new(connection, _TABLE, [{"scope": scope, "minute": minute, "units": 0} for scope in scopes])
+        self._database.insert_new(
+            connection, _TABLE, [{"scope": scope, "minute": minute, "units": 0} for scope in scopes]
+        )
         self._add(connection, scopes, minute, units)
 
     def forget(self, connection: sa.Connection, now: dt.datetime) -> None:

@@ -36,7 +36,9 @@ def remove_copies(
     versions = lock_engagements(connection, team_id, held)
     removed = connection.execute(sa.delete(schema.engagement_copy).where(*mine)).rowcount
     kept = set(
-        connection.scalars(sa.select(_copy.engagement_id).where(_copy.team_id == team_id, _copy.engagement_id.in_(held)).distinct())
+        connection.scalars(
+            sa.select(_copy.engagement_id).where(_copy.team_id == team_id, _copy.engagement_id.in_(held)).distinct()
+        )
     )
     orphans = [engagement for engagement in held if engagement not in kept]
     touch_engagements(database, connection, team_id, {e: v for e, v in versions.items() if e in kept}, now)
@@ -46,8 +48,10 @@ def remove_copies(
 
 def lock_engagements(connection: sa.Connection, team_id: str, ids: Sequence[str]) -> dict[str, int]:
     """Lock those of the engagements that exist, in order of id; their versions."""
-    query = sa.select(_engagement.id, _engagement.version).where(_engagement.team_id == team_id, _engagement.id.in_(ids))
-    return dict(connection.execute(query.order_by(_engagement.id).with_for_update()).tuples().all())
+    query = sa.select(_engagement.id, _engagement.version).where(
+        _engagement.team_id == team_id, _engagement.id.in_(ids)
+    )
+    return dict(connection.execute(query.order_by(_engagement.id).with_for_update()).all())
 
 
 def touch_engagements(
@@ -58,12 +62,18 @@ def touch_engagements(
         return
     floor = clock_version(now)
     ids = sorted(versions)
+    bump_versions(connection, [(team_id, engagement) for engagement in ids], now)
+    put_on_outbox(database, connection, team_id, {e: max(versions[e] + 1, floor) for e in ids}, now)
+
+
+def bump_versions(connection: sa.Connection, engagements: Sequence[tuple[str, str]], now: dt.datetime) -> None:
+    """Give locked engagements (team and id) the version max(old + 1, the clock's)."""
+    floor = clock_version(now)
     connection.execute(
         sa.update(schema.engagement)
-        .where(_engagement.team_id == team_id, _engagement.id.in_(ids))
+        .where(sa.tuple_(_engagement.team_id, _engagement.id).in_(engagements))
         .values(version=sa.case((_engagement.version >= floor, _engagement.version + 1), else_=floor), updated_at=now)
     )
-    put_on_outbox(database, connection, team_id, {e: max(versions[e] + 1, floor) for e in ids}, now)
 
 
 def delete_engagements(

@@ -41,14 +41,14 @@ class UtcDateTime(sa.types.TypeDecorator):
         return None if value is None else value.replace(tzinfo=dt.UTC)
 
 
-def Key(length: int = 64) -> sa.types.TypeEngine:  # noqa: N802 (reads as a type)
+def Key(length: int = 64) -> sa.types.TypeEngine:
     """A string compared byte by byte, trailing spaces included, as SQLite does it."""
     return sa.String(length).with_variant(
         mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_nopad_bin"), "mysql", "mariadb"
     )
 
 
-def Text(mysql_type: type) -> sa.types.TypeEngine:  # noqa: N802 (reads as a type)
+def Text(mysql_type: type) -> sa.types.TypeEngine:
     """Long text: `mysql_type` on MariaDB."""
     return sa.Text().with_variant(mysql_type(charset="utf8mb4", collation="utf8mb4_unicode_ci"), "mysql", "mariadb")
 

@@ -1,0 +1,293 @@
+"""Settling: what became of a batch of claimed messages goes to the database in one transaction (the second of three).
+
+The result does not depend on the order in which copies arrive, nor on how often a batch is tried: the key of an engagement is
+computed from the mail, the smallest rank wins, and only the holder of a lease may decide its message.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..transforms import decisions
+from ..transforms.records import ChangedEngagements, CustomerMail, Decision, Failure, SeenCopy, Settleable
+from ..transforms.settings import TeamSettings
+from . import removal, schema
+from .database import Database
+from .engagement_store import Engagement, EngagementStore
+from .keep_out import KeepOut
+from .ledger import PENDING_AGAIN
+from .tombstones import TombstoneKey
+
+MAX_FAILURES = 5
+"""The fifth counted failure parks a message."""
+FIRST_PAUSE = dt.timedelta(seconds=1)
+LONGEST_PAUSE = dt.timedelta(minutes=10)
+HANDED_BACK_PAUSE = dt.timedelta(seconds=2)
+"""How long a copy waits for the one that it was said to equal."""
+REOPENED_LEASES = 3
+"""A decision that its context overturns is taken back only in the first leases of a message, so that it cannot turn in circles."""
+
+Key = removal.MessageKey
+_message = schema.message.c
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Held:
+    """A pending message whose lease the batch shows."""
+
+    team_id: str
+    lane: int
+    failures: int
+    leases: int
+    found_at: dt.datetime
+
+
+class DatabaseSettlements:
+    """Settles on MariaDB or SQLite: see transforms.write_to_mariadb.Settlements."""
+
+    def __init__(
+        self, database: Database, now: Callable[[], dt.datetime], tombstone_key: TombstoneKey,
+        chance: random.Random | None = None,
+    ) -> None:  # fmt: skip
+        """`chance` spreads the pauses after failures."""
+        self._database = database
+        self._now = now
+        self._tombstone_key = tombstone_key
+        self._chance = chance or random.Random()  # noqa: S311 (spreads load, guards nothing)
+
+    def settle(self, batch: Sequence[Settleable]) -> list[ChangedEngagements]:
+        """Store a batch in one transaction, idempotently, and return what went on the search outbox, a record a team.
+
+        Skipped without effect: claims whose lease is no longer the ledger's, and mailboxes whose import is off.
+
+        Raises:
+            StoreUnavailableError: the database cannot be reached, or deadlocked to the end of its retries.
+        """
+        wanted: dict[Key, Settleable] = {}
+        for item in batch:
+            key = (item.claim.mailbox_id, item.claim.gmail_id)
+            if key not in wanted or _weight(item) > _weight(wanted[key]):
+                wanted[key] = item
+        if not wanted:
+            return []
+        changed = self._database.transaction(lambda connection: self._settle(connection, wanted))
+        teams: dict[str, list[str]] = defaultdict(list)
+        for team_id, engagement_id in sorted(changed):
+            teams[team_id].append(engagement_id)
+        return [ChangedEngagements(team_id, tuple(ids)) for team_id, ids in teams.items()]
+
+    def _settle(self, connection: sa.Connection, wanted: dict[Key, Settleable]) -> set[Engagement]:
+        now = self._now()
+        settings, mailboxes = _lock_mailboxes(connection, wanted.values())
+        held = _lock_messages(connection, wanted, mailboxes)
+        items = {key: wanted[key] for key in sorted(held)}
+        if not items:
+            return set()
+        keep_out = KeepOut(connection, self._tombstone_key, list(items.values()), settings, now)
+        for key, item in items.items():
+            if isinstance(item, CustomerMail) and (rule := keep_out.rule(item, item.sent_at)):
+                items[key] = _dropped(item, rule)
+
+        copies = _copies(connection, items)
+        changed = self._remove_outdated(connection, items, copies, now)
+        store = EngagementStore(self._database, connection, now)
+        absent = store.write(items, copies, keep_out)
+        changed |= store.changed
+
+        taken_back = self._note_context(connection, items, held)
+        self._write_ledger(connection, items, held, absent, taken_back, now)
+        self._reopen_overturned(connection, items, set(absent))
+        return changed
+
+    # --- copies that are no more -----------------------------------------------------------------------------------
+    def _remove_outdated(
+        self, connection: sa.Connection, items: dict[Key, Settleable], copies: dict[Key, str], now: dt.datetime
+    ) -> set[Engagement]:
+        """A message that was stored before, and is now decided otherwise or as another mail, loses its old copy."""
+        outdated: dict[str, list[Key]] = defaultdict(list)
+        for key, old in list(copies.items()):
+            item = items[key]
+            if isinstance(item, Failure) or (isinstance(item, CustomerMail | SeenCopy) and item.engagement_id == old):
+                continue
+            outdated[item.claim.team_id].append(key)
+        changed: set[Engagement] = set()
+        for team, keys in sorted(outdated.items()):
+            removal.remove_copies(self._database, connection, team, keys, now)
+            changed |= {(team, copies.pop(key)) for key in keys}
+        return changed
+
+    # --- context: what later outbound mail overturns ---------------------------------------------------------------
+    def _note_context(
+        self, connection: sa.Connection, items: dict[Key, Settleable], held: dict[Key, _Held]
+    ) -> set[Key]:
+        """Store the context of automated.* decisions; those that the team's own mail overturns already are to be read again."""
+        rows = [
+            {"team_id": item.claim.team_id, "digest": digest, "mailbox_id": key[0], "gmail_id": key[1]}
+            for key, item in items.items()
+            if isinstance(item, Decision) and item.outcome == "dropped" and held[key].leases < REOPENED_LEASES
+            for digest in dict.fromkeys(item.context)
+        ]
+        if not rows:
+            return set()
+        rows.sort(key=lambda row: (row["team_id"], row["digest"], row["mailbox_id"], row["gmail_id"]))
+        self._database.insert_new(connection, schema.message_context, rows)
+        table = schema.correspondence.c
+        pairs = sorted({(row["team_id"], row["digest"]) for row in rows})
+        query = sa.select(table.team_id, table.digest).where(sa.tuple_(table.team_id, table.digest).in_(pairs))
+        known = set(connection.execute(query.with_for_update(read=True)))
+        taken_back = {(row["mailbox_id"], row["gmail_id"]) for row in rows if (row["team_id"], row["digest"]) in known}
+        for team in {row["team_id"] for row in rows}:
+            removal.forget_context(connection, team, taken_back)
+        return taken_back
+
+    def _reopen_overturned(self, connection: sa.Connection, items: dict[Key, Settleable], absent: set[Key]) -> None:
+        """Remember whom stored mail shows the team writes to, and read again what was dropped before that was known."""
+        rows = [
+            {"team_id": item.claim.team_id, "digest": digest, "engagement_id": item.engagement_id}
+            for key, item in items.items()
+            if isinstance(item, CustomerMail) and key not in absent
+            for digest in dict.fromkeys(item.context)
+        ]
+        if not rows:
+            return
+        rows.sort(key=lambda row: (row["team_id"], row["digest"], row["engagement_id"]))
+        self._database.insert_new(connection, schema.correspondence, rows)
+        table = schema.message_context.c
+        pairs = sorted({(row["team_id"], row["digest"]) for row in rows})
+        query = sa.select(table.team_id, table.mailbox_id, table.gmail_id).where(
+            sa.tuple_(table.team_id, table.digest).in_(pairs)
+        )
+        overturned: dict[str, set[Key]] = defaultdict(set)
+        for team, mailbox, gmail_id in connection.execute(query.with_for_update()):
+            overturned[team].add((mailbox, gmail_id))
+        for team, keys in sorted(overturned.items()):
+            connection.execute(
+                sa.update(schema.message)
+                .where(
+                    sa.tuple_(_message.mailbox_id, _message.gmail_id).in_(sorted(keys)),
+                    _message.team_id == team, _message.state == "decided", _message.rule.startswith("automated."),
+                )
+                .values(**PENDING_AGAIN)
+            )  # fmt: skip
+            removal.forget_context(connection, team, keys)
+
+    # --- the ledger ------------------------------------------------------------------------------------------------
+    def _write_ledger(
+        self, connection: sa.Connection, items: dict[Key, Settleable], held: dict[Key, _Held], absent: dict[Key, str],
+        taken_back: set[Key], now: dt.datetime,
+    ) -> None:  # fmt: skip
+        rows = []
+        for key, item in items.items():
+            was = held[key]
+            row = {
+                **_UNDECIDED, "mailbox_id": key[0], "gmail_id": key[1], "team_id": was.team_id, "lane": was.lane,
+                "found_at": was.found_at, "failures": was.failures, "leases": was.leases,
+            }  # fmt: skip
+            if absent.get(key):
+                row |= {"state": "decided", "outcome": "dropped", "rule": absent[key], "decided_at": now}
+            elif key in absent:
+                row |= {"leases": 0, "not_before": now + HANDED_BACK_PAUSE * self._chance.uniform(0.5, 1)}
+            elif key in taken_back:
+                pass
+            elif isinstance(item, Failure):
+                row |= self._failed(item, was, now)
+            else:
+                row |= {
+                    "state": "decided", "outcome": "imported", "rule": item.rule, "rules_version": item.rules_version,
+                    "decided_at": now,
+                }  # fmt: skip
+                if isinstance(item, Decision):
+                    row["outcome"] = item.outcome
+                else:
+                    row["engagement_id"] = item.engagement_id
+                if not isinstance(item, SeenCopy):
+                    row |= {"score": item.score, "signals": list(item.signals) or None}
+            rows.append(row)
+        self._database.upsert(connection, schema.message, rows, [*_UNDECIDED, "failures", "leases"])
+
+    def _failed(self, failure: Failure, was: _Held, now: dt.datetime) -> dict[str, Any]:
+        failures = was.failures + failure.counts
+        row: dict[str, Any] = {
+            "failures": failures, "phase": failure.phase[:32], "error_class": failure.error_class[:64], "leases": 0,
+        }  # fmt: skip
+        if failure.counts and failures >= MAX_FAILURES:
+            return row | {"state": "decided", "outcome": "parked", "rule": decisions.PARKED, "decided_at": now}
+        exponent = was.failures if failure.counts else max(was.leases, 3)
+        pause = min(FIRST_PAUSE * 2 ** min(exponent, 10), LONGEST_PAUSE) * self._chance.uniform(0.5, 1)
+        return row | {"not_before": now + max(pause, failure.retry_after or pause)}
+
+
+_UNDECIDED: dict[str, Any] = {
+    "state": "pending", "outcome": None, "rule": None, "rules_version": "", "score": None, "signals": None, "engagement_id": None,
+    "not_before": None, "lease": None, "lease_until": None, "phase": None, "error_class": None, "decided_at": None,
+}  # fmt: skip
+
+
+def _weight(item: Settleable) -> int:
+    """Of several outcomes for one claim in one batch (a bundle that ran twice) the one that says most counts."""
+    return (Failure, Decision, SeenCopy, CustomerMail).index(type(item))
+
+
+def _dropped(mail: CustomerMail, rule: str) -> Decision:
+    return Decision(mail.claim, "dropped", rule, mail.rules_version)
+
+
+def _lock_mailboxes(
+    connection: sa.Connection, items: Iterable[Settleable]
+) -> tuple[dict[str, TeamSettings], set[tuple[str, str]]]:
+    """The teams' settings, and (team, mailbox) of those whose import is on: neither can change until the transaction ends.
+
+    The team's row is locked too, so that an erasure begins after this batch, or ends before it.
+    """
+    team, mailbox = schema.team.c, schema.mailbox.c
+    teams = sorted({item.claim.team_id for item in items})
+    ids = sorted({item.claim.mailbox_id for item in items})
+    query = sa.select(team.id, team.settings).where(team.id.in_(teams)).order_by(team.id).with_for_update(read=True)
+    settings = {row.id: TeamSettings.from_json(row.settings) for row in connection.execute(query)}
+    query = (
+        sa.select(mailbox.team_id, mailbox.id)
+        .where(mailbox.id.in_(ids), mailbox.import_on.is_(True))
+        .order_by(mailbox.id)
+        .with_for_update(read=True)
+    )
+    return settings, {(row.team_id, row.id) for row in connection.execute(query) if row.team_id in settings}
+
+
+def _lock_messages(
+    connection: sa.Connection, wanted: Mapping[Key, Settleable], mailboxes: set[tuple[str, str]]
+) -> dict[Key, _Held]:
+    """Those of the messages that are pending under the lease that the batch shows, locked."""
+    keys = sorted(key for key, item in wanted.items() if (item.claim.team_id, key[0]) in mailboxes)
+    if not keys:
+        return {}
+    query = (
+        sa.select(
+            _message.mailbox_id, _message.gmail_id, _message.team_id, _message.state, _message.lease, _message.lane,
+            _message.failures, _message.leases, _message.found_at,
+        )
+        .where(sa.tuple_(_message.mailbox_id, _message.gmail_id).in_(keys))
+        .order_by(_message.mailbox_id, _message.gmail_id)
+        .with_for_update()
+    )  # fmt: skip
+    held = {}
+    for row in connection.execute(query):
+        claim = wanted[row.mailbox_id, row.gmail_id].claim
+        if row.state == "pending" and row.lease == claim.lease and row.team_id == claim.team_id:
+            held[row.mailbox_id, row.gmail_id] = _Held(row.team_id, row.lane, row.failures, row.leases, row.found_at)
+    return held
+
+
+def _copies(connection: sa.Connection, keys: Iterable[Key]) -> dict[Key, str]:
+    """The engagements that these messages are stored as already."""
+    copy = schema.engagement_copy.c
+    query = sa.select(copy.mailbox_id, copy.gmail_id, copy.engagement_id).where(
+        sa.tuple_(copy.mailbox_id, copy.gmail_id).in_(list(keys))
+    )
+    return {(row.mailbox_id, row.gmail_id): row.engagement_id for row in connection.execute(query)}
