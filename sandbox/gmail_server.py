@@ -1,0 +1,454 @@
+"""Gmail's REST API v1 over the sandbox's mailboxes: the methods a read-only sync uses."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import secrets
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from . import payload
+from .api_error import ApiError
+from .clock import Clock
+from .faults import Faults
+from .field_mask import apply_fields, parse_fields
+from .headers import read_headers, shown_value
+from .http_server import Request, Response, json_response
+from .mailbox import SYSTEM_LABELS, Change, HistoryExpiredError, Mailbox, Message, UnknownMessageError
+from .oauth import MAILBOX_SCOPES, METADATA, Access, OAuthServer
+from .quota import Quota
+from .search_query import Query, parse_query
+from .watch import Watches
+
+_USER_PATH = re.compile(r"/gmail/v1/users/([^/]+)(/.*)")
+_ROUTES: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
+    (method, re.compile(pattern), name)
+    for method, pattern, name in (
+        ("GET", r"/messages/([^/]+)", "messages.get"),
+        ("GET", r"/messages", "messages.list"),
+        ("GET", r"/history", "history.list"),
+        ("GET", r"/profile", "getProfile"),
+        ("GET", r"/messages/([^/]+)/attachments/([^/]+)", "messages.attachments.get"),
+        ("GET", r"/labels", "labels.list"),
+        ("GET", r"/labels/([^/]+)", "labels.get"),
+        ("GET", r"/threads/([^/]+)", "threads.get"),
+        ("GET", r"/drafts", "drafts.list"),
+        ("POST", r"/watch", "watch"),
+        ("POST", r"/stop", "stop"),
+    )
+)
+_HISTORY_TYPES = {
+    "messageAdded": "messagesAdded",
+    "messageDeleted": "messagesDeleted",
+    "labelAdded": "labelsAdded",
+    "labelRemoved": "labelsRemoved",
+}
+MAX_PAGE = 500
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the server answers where Gmail's own behaviour is not known: `inline_limit` in bytes of text."""
+
+    inline_limit: int = payload.DEFAULT_INLINE_LIMIT
+
+
+class _SearchView:
+    """A message as a search sees it; header texts are made once."""
+
+    def __init__(self, message: Message) -> None:
+        self._message = message
+        self.labels = message.labels
+        self.internal_date = message.internal_date
+        self.size = message.size
+
+    def text(self, field: str) -> str:
+        texts = self._message.search_text
+        if texts is None:
+            texts = {}
+            for name, value in read_headers(self._message.read()):
+                lower = name.lower()
+                shown = shown_value(name, value)
+                texts[lower] = f"{texts[lower]}, {shown}" if lower in texts else shown
+            self._message.search_text = texts
+        if field in {"body", "filename"} and field not in texts:
+            root = payload.parse(self._message.read())
+            texts["body"] = payload.body_text(root)
+            texts["filename"] = " ".join(part.filename for part in root.walk() if part.filename)
+        return texts.get(field, "")
+
+
+class GmailServer:
+    """Answers `/gmail/v1/...`; `handle` may be called from any thread, and for each call inside a batch."""
+
+    def __init__(
+        self,
+        mailboxes: dict[str, Mailbox],
+        clock: Clock,
+        oauth: OAuthServer,
+        quota: Quota,
+        faults: Faults,
+        watches: Watches,
+        options: Options | None = None,
+    ) -> None:
+        self._mailboxes = mailboxes
+        self._clock = clock
+        self._oauth = oauth
+        self._quota = quota
+        self._faults = faults
+        self._watches = watches
+        self.options = options or Options()
+        self._lock = threading.Lock()
+        self.requests: Counter[str] = Counter()
+        self.by_mailbox: Counter[tuple[str, str]] = Counter()
+        self.page_generation = 0
+        self._methods: dict[str, Callable[[Mailbox, Access, Request, tuple[str, ...]], Any]] = {
+            "messages.get": self._get,
+            "messages.list": self._list,
+            "history.list": self._history,
+            "getProfile": self._profile,
+            "messages.attachments.get": self._attachment,
+            "labels.list": self._labels,
+            "labels.get": self._label,
+            "threads.get": self._thread,
+            "drafts.list": self._drafts,
+            "watch": self._watch,
+            "stop": self._stop,
+        }
+
+    def user_of(self, request: Request) -> str:
+        """The address a request acts for, empty where its token is not good."""
+        found = self._oauth.access(_bearer(request))
+        return found.address if found else ""
+
+    def handle(self, request: Request, *, in_batch: bool = False) -> Response:
+        """One API call. A batch holds the places of its calls itself.
+
+        Raises:
+            DropConnectionError: a fault says so.
+        """
+        user = ""
+        taken = 0
+        try:
+            name, user_id, arguments = _route(request)
+            access = self._oauth.access(_bearer(request))
+            if access is None:
+                raise ApiError.unauthenticated()
+            user = access.address.lower()
+            with self._lock:
+                self.requests[name] += 1
+                self.by_mailbox[user, name] += 1
+            mailbox = self._mailbox(access, user_id)
+            _check_scopes(access, request, name)
+            if not in_batch:
+                taken = self._quota.begin(user)
+                if not taken:
+                    raise ApiError.concurrent()
+            self._faults.strike_request(name, user)
+            self._quota.charge(user, name)
+            answer = self._methods[name](mailbox, access, request, arguments)
+            if answer is None:
+                return Response(204, b"")
+            fields = request.one("fields")
+            if fields:
+                answer = apply_fields(answer, _mask(fields))
+            return json_response(answer)
+        except ApiError as error:
+            return error.response()
+        except UnknownMessageError:
+            return ApiError.not_found().response()
+        finally:
+            if taken:
+                self._quota.end(user, taken)
+
+    # -- who ---------------------------------------------------------------------------------------------------------
+
+    def _mailbox(self, access: Access, user_id: str) -> Mailbox:
+        if not access.address:
+            raise ApiError(400, "Precondition check failed.", "failedPrecondition", status="FAILED_PRECONDITION")
+        if user_id != "me" and user_id.lower() != access.address.lower():
+            raise ApiError(403, f"Delegation denied for {access.address}", "forbidden")
+        mailbox = self._mailboxes.get(access.address.lower())
+        if mailbox is None or mailbox.state == "gmail_off":
+            raise ApiError(400, "Mail service not enabled", "failedPrecondition", status="FAILED_PRECONDITION")
+        if mailbox.state == "domain_policy":
+            raise ApiError(403, "The domain administrators have disabled Gmail apps.", "domainPolicy")
+        if mailbox.state in {"suspended", "deleted"}:
+            raise ApiError.unauthenticated()
+        return mailbox
+
+    # -- methods -----------------------------------------------------------------------------------------------------
+
+    def _profile(self, mailbox: Mailbox, _access: Access, _request: Request, _arguments: tuple[str, ...]) -> Any:
+        return {
+            "emailAddress": mailbox.address,
+            "messagesTotal": len(mailbox),
+            "threadsTotal": mailbox.thread_count(),
+            "historyId": str(mailbox.history_id),
+        }
+
+    def _labels(self, mailbox: Mailbox, _access: Access, _request: Request, _arguments: tuple[str, ...]) -> Any:
+        system = [{"id": label, "name": label, "type": "system"} for label in SYSTEM_LABELS]
+        own = [{"id": label, "name": name, "type": "user"} for label, name in mailbox.user_labels.items()]
+        return {"labels": system + own}
+
+    def _label(self, mailbox: Mailbox, access: Access, request: Request, arguments: tuple[str, ...]) -> Any:
+        for label in self._labels(mailbox, access, request, arguments)["labels"]:
+            if label["id"] == arguments[0]:
+                return label
+        raise ApiError.not_found()
+
+    def _list(self, mailbox: Mailbox, _access: Access, request: Request, _arguments: tuple[str, ...]) -> Any:
+        limit = _page_size(request)
+        query = parse_query(request.one("q"), self._clock.now(), lambda name: _label_named(mailbox, name))
+        wanted = set(request.query.get("labelIds", ()))
+        include = request.one("includeSpamTrash").lower() == "true"
+        context = f"{request.one('q')}\n{sorted(wanted)}\n{include}\n{self.page_generation}"
+        before = _open_list_token(request.one("pageToken"), context)
+        found: list[Message] = []
+        for message in mailbox.newest_first(before):
+            if _is_listed(message, query, wanted, include=include):
+                found.append(message)
+                if len(found) > limit:
+                    break
+        page = found[:limit]
+        answer: dict[str, Any] = {"resultSizeEstimate": len(page) if len(found) <= limit else max(len(mailbox), 201)}
+        if page:
+            answer["messages"] = [{"id": message.id, "threadId": message.thread_id} for message in page]
+        if len(found) > limit:
+            answer["nextPageToken"] = _list_token(page[-1], context)
+        return answer
+
+    def _get(self, mailbox: Mailbox, _access: Access, request: Request, arguments: tuple[str, ...]) -> Any:
+        return self._message(mailbox, mailbox.get(arguments[0]), request.one("format", "full").lower(), request)
+
+    def _message(self, mailbox: Mailbox, message: Message, form: str, request: Request) -> dict[str, Any]:
+        if form not in {"full", "metadata", "raw", "minimal"}:
+            raise ApiError.invalid(f"Invalid value at 'format': {form}")
+        raw = message.read()
+        root = payload.parse(raw) if form == "full" or message.snippet is None else None
+        if message.snippet is None and root is not None:
+            message.snippet = payload.snippet(root)
+        with mailbox.lock:
+            answer: dict[str, Any] = {
+                "id": message.id,
+                "threadId": message.thread_id,
+                "labelIds": sorted(message.labels),
+                "snippet": message.snippet,
+                "sizeEstimate": message.size,
+                "historyId": str(message.history_id),
+                "internalDate": str(message.internal_date),
+            }
+        if not answer["labelIds"]:
+            del answer["labelIds"]
+        if form == "raw":
+            answer["raw"] = base64.urlsafe_b64encode(raw).decode("ascii")
+        elif form == "full" and root is not None:
+            answer["payload"] = payload.resource(root, _attachment_tokens(message.id), self.options.inline_limit)
+        elif form == "metadata":
+            wanted = {name.lower() for name in request.query.get("metadataHeaders", ())}
+            headers = payload.header_list(read_headers(raw))
+            mime_type = next((one["value"] for one in headers if one["name"].lower() == "content-type"), "text/plain")
+            answer["payload"] = {
+                "mimeType": mime_type.split(";")[0].strip().lower(),
+                "headers": [one for one in headers if not wanted or one["name"].lower() in wanted],
+            }
+        return answer
+
+    def _thread(self, mailbox: Mailbox, _access: Access, request: Request, arguments: tuple[str, ...]) -> Any:
+        messages = [message for message in mailbox.newest_first() if message.thread_id == arguments[0]]
+        if not messages:
+            raise ApiError.not_found()
+        form = request.one("format", "full").lower()
+        return {
+            "id": arguments[0],
+            "historyId": str(max(message.history_id for message in messages)),
+            "messages": [self._message(mailbox, message, form, request) for message in reversed(messages)],
+        }
+
+    def _drafts(self, mailbox: Mailbox, _access: Access, _request: Request, _arguments: tuple[str, ...]) -> Any:
+        with mailbox.lock:
+            drafts = [
+                {"id": draft, "message": {"id": gmail_id, "threadId": mailbox.get(gmail_id).thread_id}}
+                for draft, gmail_id in mailbox.drafts.items()
+            ]
+        return {"drafts": drafts, "resultSizeEstimate": len(drafts)} if drafts else {"resultSizeEstimate": 0}
+
+    def _attachment(self, mailbox: Mailbox, _access: Access, _request: Request, arguments: tuple[str, ...]) -> Any:
+        message = mailbox.get(arguments[0])
+        part_id = _open_attachment_token(arguments[1], message.id)
+        part = payload.find_part(payload.parse(message.read()), part_id)
+        if part is None:
+            raise ApiError.invalid("Invalid attachment token")
+        return {"size": len(part.content), "data": base64.urlsafe_b64encode(part.content).decode("ascii")}
+
+    def _history(self, mailbox: Mailbox, _access: Access, request: Request, _arguments: tuple[str, ...]) -> Any:
+        start = _start_history_id(request)
+        limit = _page_size(request)
+        types = request.query.get("historyTypes", [])
+        unknown = [name for name in types if name not in _HISTORY_TYPES]
+        if unknown:
+            raise ApiError.invalid(f"Invalid value at 'history_types': {unknown[0]}")
+        kinds = {_HISTORY_TYPES[name] for name in types} or set(_HISTORY_TYPES.values())
+        token = request.one("pageToken")
+        after, skip_empty = _open_history_token(token, start) if token else (start, False)
+        if not skip_empty and self._faults.hit("empty_pages", "history.list", mailbox.address):
+            return {
+                "historyId": str(mailbox.history_id),
+                "nextPageToken": _history_token(start, after, skip_empty=True),
+            }
+        try:
+            page = mailbox.changes_after(after, limit)
+        except HistoryExpiredError:
+            raise ApiError.not_found() from None
+        label = request.one("labelId")
+        records = [
+            self._record(mailbox, change)
+            for change in page.changes
+            if change.kind in kinds and (not label or label in change.labels)
+        ]
+        answer: dict[str, Any] = {"historyId": str(page.history_id)}
+        if records:
+            answer["history"] = records
+        if page.next_start is not None:
+            answer["nextPageToken"] = _history_token(start, page.next_start)
+        return answer
+
+    def _record(self, mailbox: Mailbox, change: Change) -> dict[str, Any]:
+        stub: dict[str, Any] = {"id": change.message_id, "threadId": change.thread_id}
+        typed = dict(stub)
+        if change.labels and not self._faults.hit("bare_stubs", "history.list", mailbox.address):
+            typed["labelIds"] = list(change.labels)
+        entry: dict[str, Any] = {"message": typed}
+        if change.delta:
+            entry["labelIds"] = list(change.delta)
+        return {"id": str(change.id), "messages": [stub], change.kind: [entry]}
+
+    def _watch(self, mailbox: Mailbox, _access: Access, request: Request, _arguments: tuple[str, ...]) -> Any:
+        try:
+            body = request.json()
+        except ValueError:
+            raise ApiError(400, "Invalid JSON payload received.", "parseError") from None
+        return self._watches.start(mailbox, body)
+
+    def _stop(self, mailbox: Mailbox, _access: Access, _request: Request, _arguments: tuple[str, ...]) -> Any:
+        self._watches.stop(mailbox)
+
+
+def _route(request: Request) -> tuple[str, str, tuple[str, ...]]:
+    match = _USER_PATH.fullmatch(request.path)
+    if match:
+        for method, pattern, name in _ROUTES:
+            if method == request.method and (found := pattern.fullmatch(match.group(2))):
+                return name, match.group(1), found.groups()
+    raise ApiError(404, "Not Found", "notFound")
+
+
+def _bearer(request: Request) -> str:
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else request.one("access_token")
+
+
+def _check_scopes(access: Access, request: Request, name: str) -> None:
+    if not access.scopes & MAILBOX_SCOPES:
+        raise ApiError(403, "Request had insufficient authentication scopes.", "insufficientPermissions")
+    if METADATA not in access.scopes:
+        return
+    if name == "messages.list" and request.one("q"):
+        raise ApiError(403, "Metadata scope does not support 'q' parameter", "forbidden")
+    form = request.one("format", "full").lower()
+    if name in {"messages.get", "threads.get"} and form in {"full", "raw"}:
+        raise ApiError(403, f"Metadata scope doesn't allow format {form.upper()}", "forbidden")
+    if name == "messages.attachments.get":
+        raise ApiError(403, "Request had insufficient authentication scopes.", "insufficientPermissions")
+
+
+def _mask(fields: str) -> Any:
+    try:
+        return parse_fields(fields)
+    except ValueError:
+        raise ApiError.invalid(f"Invalid field selection {fields}") from None
+
+
+def _page_size(request: Request) -> int:
+    text = request.one("maxResults", "100")
+    if not text.isdigit():
+        raise ApiError.invalid(f"Invalid value at 'max_results': {text}")
+    return min(int(text) or 100, MAX_PAGE)
+
+
+def _label_named(mailbox: Mailbox, name: str) -> str:
+    wanted = name.lower()
+    for label_id, label in mailbox.user_labels.items():
+        if wanted in {label_id.lower(), label.lower(), label.lower().replace(" ", "-").replace("/", "-")}:
+            return label_id
+    return name.upper()
+
+
+def _is_listed(message: Message, query: Query, wanted: set[str], *, include: bool) -> bool:
+    if not wanted <= message.labels:
+        return False
+    hidden = message.labels & {"SPAM", "TRASH"}
+    if hidden and not include and not query.names_spam_or_trash and not hidden & wanted:
+        return False
+    return query.test(_SearchView(message))
+
+
+def _start_history_id(request: Request) -> int:
+    text = request.one("startHistoryId")
+    if not text.isdigit() or int(text) == 0:
+        raise ApiError.invalid("Missing/invalid parameter: startHistoryId")
+    return int(text)
+
+
+def _pack(value: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode("ascii").rstrip("=")
+
+
+def _unpack(token: str, what: str) -> Any:
+    try:
+        return json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+    except (ValueError, binascii.Error):
+        raise ApiError.invalid(f"Invalid {what}") from None
+
+
+def _list_token(last: Message, context: str) -> str:
+    return _pack([last.internal_date, last.id, binascii.crc32(context.encode())])
+
+
+def _open_list_token(token: str, context: str) -> tuple[int, str] | None:
+    if not token:
+        return None
+    value = _unpack(token, "pageToken")
+    if not isinstance(value, list) or len(value) != 3 or value[2] != binascii.crc32(context.encode()):
+        raise ApiError.invalid("Invalid pageToken")
+    return int(value[0]), str(value[1])
+
+
+def _history_token(start: int, after: int, *, skip_empty: bool = False) -> str:
+    return _pack([start, after, int(skip_empty)])
+
+
+def _open_history_token(token: str, start: int) -> tuple[int, bool]:
+    value = _unpack(token, "pageToken")
+    if not isinstance(value, list) or len(value) != 3 or value[0] != start:
+        raise ApiError.invalid("Invalid pageToken")
+    return int(value[1]), bool(value[2])
+
+
+def _attachment_tokens(gmail_id: str) -> payload.AttachmentToken:
+    """A new token at every fetch, as Gmail gives."""
+    return lambda part_id: "ANGjdJ" + _pack([gmail_id, part_id, secrets.token_hex(8)])
+
+
+def _open_attachment_token(token: str, gmail_id: str) -> str:
+    value = _unpack(token.removeprefix("ANGjdJ"), "attachment token")
+    if not isinstance(value, list) or len(value) != 3 or value[0] != gmail_id:
+        raise ApiError.invalid("Invalid attachment token")
+    return str(value[1])
