@@ -1,1 +1,335 @@
-"""The search index as dealmail needs it: one interface, one document form; Elasticsearch and FTS5 implement it."""
+"""The search index as dealmail needs it: one interface, one document form; Elasticsearch and FTS5 implement it.
+
+Both answer alike because everything a query means is decided here: words, "phrases" and prefix* are split here, and each
+becomes one phrase of the index's own tokens that has to occur in subject, people or text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime as dt
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+import sqlalchemy as sa
+
+from ..transforms.errors import StoreUnavailableError
+from . import secret_refs
+
+MARK_START, MARK_END = "\ufdd0", "\ufdd1"
+"""Noncharacters that never occur in mail text (documents replace them): they mark matches on the way back."""
+
+Status = Literal["done", "stale", "refused"]
+Document = dict[str, Any]
+"""What is indexed of one engagement: the fields that `document` makes, JSON values only."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class IndexEntry:
+    """Write this version of one engagement; `document` None: delete it. Older versions than the index holds stay out."""
+
+    team_id: str
+    engagement_id: str
+    version: int
+    document: Document | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one entry: done; stale (the index has a newer version: as good as done); refused, and why.
+
+    `error_class` is the index's name for the error, never its text: that can quote the document.
+    """
+
+    status: Status
+    error_class: str = ""
+
+
+DONE, STALE = Outcome("done"), Outcome("stale")
+
+
+class IndexUnavailableError(StoreUnavailableError):
+    """The index did not take all entries. `outcomes` has, in order, what became of each; None: unknown, write it again."""
+
+    def __init__(
+        self, text: str, outcomes: Sequence[Outcome | None] = (), *, retry_after: dt.timedelta | None = None
+    ) -> None:
+        super().__init__(text, retry_after=retry_after)
+        self.outcomes = tuple(outcomes)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class IndexedVersion:
+    """What the index holds of one engagement: enough to compare."""
+
+    team_id: str
+    engagement_id: str
+    version: int
+    digest: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SearchQuery:
+    """What to look for in one team's mail. All given conditions have to hold.
+
+    Attributes:
+        text: words that all have to occur, "exact phrases", begin* of a word; in subject, people or text.
+        person: an address (anything@any); a domain (@any); else words of a name or address.
+        deal: an opportunity's id.
+        after: sent at this time or later (aware).
+        before: sent earlier than this (aware).
+        limit: hits at the most, 1 to 1000.
+    """
+
+    text: str = ""
+    person: str = ""
+    deal: str = ""
+    after: dt.datetime | None = None
+    before: dt.datetime | None = None
+    limit: int = 20
+
+    def __post_init__(self) -> None:
+        """Refuse what no index can answer.
+
+        Raises:
+            ValueError: a limit out of range, or a time without a zone.
+        """
+        if not 1 <= self.limit <= 1000:
+            raise ValueError(f"limit {self.limit}: must be 1 to 1000")
+        for time in (self.after, self.before):
+            if time is not None and time.tzinfo is None:
+                raise ValueError(f"a time without a zone: {time!r}; hand in an aware datetime")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fragment:
+    """A piece of `field` in which something matched; `spans` are the matches, [start, end) in characters of `text`."""
+
+    field: str
+    text: str
+    spans: tuple[tuple[int, int], ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Hit:
+    """One engagement that was found. `score` compares within one answer only; 0 where no text was asked for."""
+
+    engagement_id: str
+    score: float
+    sent_at: dt.datetime
+    direction: str
+    subject: str
+    sender_address: str
+    sender_name: str
+    fragments: tuple[Fragment, ...] = ()
+
+
+class SearchIndex(Protocol):
+    """A search index over all teams' engagements. Every method is safe to call from several threads and processes."""
+
+    def ensure(self) -> None:
+        """Make the index where it is missing. Raises StoreUnavailableError."""
+
+    def put(self, entries: Sequence[IndexEntry]) -> list[Outcome]:
+        """Write entries, at most once each engagement; what became of each, in order.
+
+        Raises:
+            IndexUnavailableError: some could not be written now; it says which.
+        """
+
+    def refresh(self) -> None:
+        """Make everything written so far visible to `search` and `scan`; else that takes about a second."""
+
+    def search(self, team_id: str, query: SearchQuery) -> list[Hit]:
+        """What this team's mail holds: best first where text is asked for, else newest first."""
+
+    def scan(self, team_id: str | None = None) -> Iterator[IndexedVersion]:
+        """All engagements (of one team) in order of (team_id, engagement_id); memory does not grow with their number."""
+
+    def lookup(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], IndexedVersion]:
+        """What the index holds this moment of these (team_id, engagement_id); missing ones are left out."""
+
+    def delete_team(self, team_id: str) -> int:
+        """Delete everything of a team; how many."""
+
+    def rebuilding(self) -> contextlib.AbstractContextManager[SearchIndex]:
+        """A fresh, empty index to fill; it takes this one's place, at once and whole, when the block ends without error.
+
+        Deletes that are put into this index meanwhile reach the fresh one too, so it never brings back what was erased.
+        """
+
+    def compact(self) -> None:
+        """Rewrite storage so that nothing of deleted documents is left in its files, as far as the store can."""
+
+    def close(self) -> None:
+        """Give connections back."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchSpec:
+    """Where the search index is. Safe to pickle and show: secrets are only named (see secret_refs).
+
+    Attributes:
+        url: sqlite:///FILE, http://HOST:PORT or https://HOST:PORT.
+        index: Elasticsearch's alias; real indexes are called index-TIME.
+        secret_ref: names an API key in Elasticsearch's encoded form, or USER:PASSWORD.
+        ca_certs: file of certificates to trust.
+        replicas: copies of each shard when the index is made.
+        shards: primary shards when the index is made.
+    """
+
+    url: str
+    index: str = "dealmail"
+    secret_ref: str = ""
+    ca_certs: str = ""
+    replicas: int = 1
+    shards: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what no run could use.
+
+        Raises:
+            ValueError: another kind of URL, a password in it, or a name no index can have.
+        """
+        parsed = sa.engine.make_url(self.url)
+        if parsed.drivername not in {"sqlite", "http", "https"}:
+            raise ValueError(
+                f"search {parsed.drivername}://… is not supported; use sqlite:///FILE or https://HOST:PORT"
+            )
+        if parsed.username is not None:
+            raise ValueError(f"the search URL holds a user; name USER:PASSWORD with secret_ref ({secret_refs.FORMS})")
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,99}", self.index):
+            raise ValueError(f"search index {self.index!r}: use a-z, 0-9, _ . and - only, 100 at the most")
+
+
+def open_index(spec: SearchSpec) -> SearchIndex:
+    """The index that `spec` names. Nothing is asked of it yet: `ensure` does."""
+    from .elasticsearch_index import ElasticsearchIndex
+    from .fts import FtsIndex
+
+    return FtsIndex(spec) if spec.url.startswith("sqlite:") else ElasticsearchIndex(spec)
+
+
+# --- documents -----------------------------------------------------------------------------------------------------
+def document(
+    engagement: Mapping[str, Any],
+    participants: Sequence[Mapping[str, Any]],
+    links: Sequence[Mapping[str, Any]],
+    mailbox_ids: Sequence[str],
+) -> Document:
+    """The document of one engagement, made from its rows (column names as in io/schema.py), whatever order they come in.
+
+    The same rows give the same document and digest, in every process and on every database.
+    """
+    people = sorted(participants, key=lambda row: (row["role"], row["position"]))
+    by_role: dict[str, list[dict[str, str]]] = {"from": [], "to": [], "cc": []}
+    for row in people:
+        by_role[row["role"]].append({"address": row["address"], "name": row["name"]})
+    addresses = sorted({row["address"].lower() for row in people} | {engagement["sender_address"].lower()})
+    names = {engagement["sender_name"], *(row["name"] for row in people)}
+    made: Document = {
+        "team_id": engagement["team_id"],
+        "engagement_id": engagement["id"],
+        "message_id": engagement["message_id"],
+        "sent_at": engagement["sent_at"].astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "direction": engagement["direction"],
+        "subject": _unmarked(engagement["subject"]),
+        "text": _unmarked(engagement["text"]),
+        "truncated": bool(engagement["truncated"]),
+        "sender": {"address": engagement["sender_address"], "name": engagement["sender_name"]},
+        "to": by_role["to"],
+        "cc": by_role["cc"],
+        "addresses": addresses,
+        "domains": sorted({address.rpartition("@")[2] for address in addresses} - {""}),
+        "people": " ".join(_words(" ".join([*sorted(names), *addresses]))),
+        "mailboxes": sorted(set(mailbox_ids)),
+    }
+    for kind in ("account", "contact", "lead", "opportunity"):
+        made[f"{kind}_ids"] = sorted({row["target_id"] for row in links if row["kind"] == kind})
+    made["digest"] = digest(made)
+    return made
+
+
+def digest(made: Document) -> str:
+    """SHA-256 (hex) over all of a document's fields but the digest itself."""
+    fields = {name: value for name, value in made.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _unmarked(text: str) -> str:
+    return text.replace(MARK_START, "\ufffd").replace(MARK_END, "\ufffd")
+
+
+def _words(text: str) -> list[str]:
+    """Letters and digits in runs: what both stores' tokenizers agree on."""
+    return re.findall(r"[^\W_]+", text)
+
+
+# --- queries -----------------------------------------------------------------------------------------------------
+@dataclasses.dataclass(frozen=True, slots=True)
+class Term:
+    """One thing that has to occur: a word or phrase; `prefix`: its last word may go on."""
+
+    text: str
+    prefix: bool = False
+
+
+def terms(text: str) -> list[Term]:
+    """What `SearchQuery.text` asks for: words, "phrases" and begin*. Pieces without a letter or digit are left out."""
+    found = []
+    for phrase, word in re.findall(r'"([^"]*)"?|([^\s"]+)', text):
+        prefix = word.endswith("*")
+        piece = phrase or word.rstrip("*")
+        if _words(piece):
+            found.append(Term(piece.strip(), prefix))
+    return found
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Person:
+    """How to look for `SearchQuery.person`: exactly one of the three is given."""
+
+    address: str = ""
+    domain: str = ""
+    words: tuple[str, ...] = ()
+
+
+def person(text: str) -> Person | None:
+    """What `SearchQuery.person` asks for; None: nothing."""
+    text = text.strip().lower()
+    local, at, domain = text.rpartition("@")
+    if at and domain:
+        return Person(address=text) if local else Person(domain=domain)
+    words = tuple(_words(text))
+    return Person(words=words) if words else None
+
+
+def fragment(field: str, marked: str) -> Fragment | None:
+    """A marked text without its marks and where they were; None where nothing is marked."""
+    parts = re.split(f"[{MARK_START}{MARK_END}]", marked)
+    if len(parts) < 3:
+        return None
+    spans, at = [], 0
+    for number, part in enumerate(parts):
+        if number % 2:
+            spans.append((at, at + len(part)))
+        at += len(part)
+    return Fragment(field, "".join(parts), tuple(spans))
+
+
+def hit(made: Document, score: float, marked: Sequence[tuple[str, str]]) -> Hit:
+    """A hit from its document, its score and (field, text with marks) of what matched."""
+    return Hit(
+        engagement_id=made["engagement_id"],
+        score=score,
+        sent_at=dt.datetime.fromisoformat(made["sent_at"]),
+        direction=made["direction"],
+        subject=made["subject"],
+        sender_address=made["sender"]["address"],
+        sender_name=made["sender"]["name"],
+        fragments=tuple(f for f in (fragment(field, text) for field, text in marked) if f is not None),
+    )

@@ -1,0 +1,513 @@
+"""The search index on Elasticsearch (8.x, and 9.x with the 8 client).
+
+Documents have ids of our own and external versions (external_gte), so writing one twice, or late, does no harm. The name
+`spec.index` is an alias; behind it is one real index, which `rebuilding` replaces.
+
+Only calls that Elasticsearch has without plugins, scripts or licences are used; readiness is asked by cluster.health.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import hashlib
+import random
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import elastic_transport
+import elasticsearch
+import sqlalchemy as sa
+from elasticsearch import helpers
+
+from ..transforms.errors import StoreUnavailableError
+from . import search, secret_refs
+from .search import DONE, STALE, Hit, IndexedVersion, IndexEntry, IndexUnavailableError, Outcome, SearchQuery
+
+CHUNK_COUNT = 500
+CHUNK_BYTES = 5_000_000
+PAGE = 1000
+BUSY_ATTEMPTS = 8
+LOST_ATTEMPTS = 3
+GC_DELETES = "1h"
+"""How long the index remembers a delete's version. Elasticsearch's own 60 s are less than a stalled worker may take."""
+
+_keyword: dict[str, Any] = {"type": "keyword", "ignore_above": 1024}  # longer ones are stored, not indexed
+_unindexed: dict[str, Any] = {"type": "object", "enabled": False}
+MAPPING: dict[str, Any] = {
+    "dynamic": "strict",
+    "properties": {
+        "team_id": _keyword,
+        "engagement_id": _keyword,
+        "message_id": _keyword,
+        "digest": {"type": "keyword"},
+        "sent_at": {"type": "date"},
+        "direction": _keyword,
+        "subject": {"type": "text", "analyzer": "standard"},
+        "text": {"type": "text", "analyzer": "standard"},
+        "people": {"type": "text", "analyzer": "standard"},
+        "truncated": {"type": "boolean"},
+        "sender": _unindexed,
+        "to": _unindexed,
+        "cc": _unindexed,
+        "addresses": _keyword,
+        "domains": _keyword,
+        "mailboxes": _keyword,
+        "account_ids": _keyword,
+        "contact_ids": _keyword,
+        "lead_ids": _keyword,
+        "opportunity_ids": _keyword,
+    },
+}
+SEARCHED = ["subject^3", "people^2", "text"]
+SHOWN = ["engagement_id", "sent_at", "direction", "subject", "sender"]
+
+
+def document_id(team_id: str, engagement_id: str) -> str:
+    """The document's _id: a digest, so it is never too long (Elasticsearch's limit: 512 bytes) and never another team's."""
+    return hashlib.sha256(f"{team_id}\0{engagement_id}".encode()).hexdigest()[:40]
+
+
+def _filling(name: str) -> str:
+    """The alias by which an index is written while it is being rebuilt; it goes when the index is dropped or done."""
+    return f"{name}-filling"
+
+
+class _RetryError(Exception):
+    """Some items have to be sent again. `blocked`: no use before somebody acts."""
+
+    def __init__(self, reason: str, *, blocked: bool = False) -> None:
+        super().__init__(reason)
+        self.blocked = blocked
+
+
+def judge_item(status: int, error: Mapping[str, Any] | str | None) -> Outcome:
+    """What became of one bulk item, by its HTTP status and its error's type.
+
+    Raises:
+        _RetryError: it was not written and has to be sent again.
+    """
+    kind = str(error.get("type", "")) if isinstance(error, Mapping) else ""
+    if 200 <= status < 300 or (status == 404 and not error):  # the latter: deleted what was not there
+        return DONE
+    if status == 409:
+        return STALE
+    if kind == "cluster_block_exception" and isinstance(error, Mapping):
+        raise _RetryError(_block(str(error.get("reason", ""))), blocked=True)
+    if status == 404:  # index_not_found_exception: the alias is not there
+        raise _RetryError("search index: the alias is missing; run `dealmail index rebuild`", blocked=True)
+    if status == 429 or status >= 500:
+        raise _RetryError(f"search index: {status} {kind}")
+    return Outcome("refused", (kind or f"status_{status}")[:64])
+
+
+def _block(reason: str) -> str:
+    """A cluster block in our words. Its number says which (org.elasticsearch.cluster.metadata.IndexMetadata)."""
+    if "/12/" in reason:
+        return "search index is read-only: its disk is over the flood-stage watermark; free space, it lifts the block itself"
+    return "search index refuses writes: somebody set a block on it (index.blocks.*)"
+
+
+class ElasticsearchIndex:
+    """A `SearchIndex` on an Elasticsearch cluster."""
+
+    def __init__(
+        self,
+        spec: search.SearchSpec,
+        *,
+        chunk_count: int = CHUNK_COUNT,
+        chunk_bytes: int = CHUNK_BYTES,
+        stopped: threading.Event | None = None,
+        chance: random.Random | None = None,
+    ) -> None:
+        """Nothing is asked of the cluster yet.
+
+        Args:
+            spec: where it is.
+            chunk_count: documents in one request at the most.
+            chunk_bytes: bytes in one request at the most; a single longer document goes alone.
+            stopped: set from outside to end waiting at once.
+            chance: for the jitter of waits.
+        """
+        self._spec = spec
+        self._chunk = (chunk_count, chunk_bytes)
+        self._stopped = stopped or threading.Event()
+        self._chance = chance or random.Random()  # noqa: S311 (jitter)
+        self._target = spec.index
+        url = sa.engine.make_url(spec.url)
+        options: dict[str, Any] = {"request_timeout": 60, "max_retries": 0, "retry_on_timeout": False}
+        if spec.secret_ref:
+            user, colon, password = secret_refs.resolve(spec.secret_ref).partition(":")
+            options.update({"basic_auth": (user, password)} if colon else {"api_key": user})
+        if spec.ca_certs:
+            options["ca_certs"] = spec.ca_certs
+        port = url.port or (443 if url.drivername == "https" else 9200)
+        host = f"[{url.host}]" if ":" in (url.host or "") else url.host
+        self._client = elasticsearch.Elasticsearch(f"{url.drivername}://{host}:{port}/{url.database or ''}", **options)
+
+    def close(self) -> None:
+        """Give connections back."""
+        self._client.close()
+
+    # --- upkeep --------------------------------------------------------------------------------------------------------
+    def ensure(self) -> None:
+        """Wait until the cluster answers and make the index and its alias where they are missing.
+
+        Raises:
+            StoreUnavailableError: the cluster does not answer, or something else has the alias's name.
+        """
+        with _translated():
+            self._client.cluster.health(wait_for_status="yellow", timeout="30s")
+            if self._client.indices.exists_alias(name=self._spec.index):
+                return
+            if self._client.indices.exists(index=self._spec.index):
+                raise StoreUnavailableError(f"search: {self._spec.index} is an index; an alias is needed: name another")
+            name = self._make(refresh="1s")
+            actions = [{"add": {"index": name, "alias": self._spec.index, "is_write_index": True}}]
+            try:
+                self._client.indices.update_aliases(actions=actions)
+            except elasticsearch.ApiError:  # an alias has one write index: somebody else was first
+                self._client.indices.delete(index=name)
+                if not self._client.indices.exists_alias(name=self._spec.index):
+                    raise
+
+    def _make(self, refresh: str) -> str:
+        name = f"{self._spec.index}-{time.time_ns() // 1000}"
+        settings = {
+            "number_of_shards": self._spec.shards,
+            "number_of_replicas": self._spec.replicas,
+            "refresh_interval": refresh,
+            "gc_deletes": GC_DELETES,
+        }
+        self._client.indices.create(index=name, settings=settings, mappings=MAPPING)
+        return name
+
+    def _behind(self) -> list[str]:
+        """The real indexes behind the alias: one, but for a moment."""
+        return sorted(self._client.indices.get_alias(name=self._spec.index).body)
+
+    @contextlib.contextmanager
+    def rebuilding(self) -> Iterator[ElasticsearchIndex]:
+        """A fresh index to fill, which gets the alias when the block ends without error; the old one is deleted then."""
+        self.ensure()
+        with _translated():
+            behind = set(self._behind())
+            for left in set(self._real()) - behind:  # of a rebuild that did not end
+                self._client.indices.delete(index=left, ignore_unavailable=True)
+            name = self._make(refresh="-1")
+            self._client.indices.put_alias(index=name, name=_filling(name), is_write_index=True)
+        fresh = ElasticsearchIndex(
+            self._spec,
+            chunk_count=self._chunk[0],
+            chunk_bytes=self._chunk[1],
+            stopped=self._stopped,
+            chance=self._chance,
+        )
+        fresh._target = _filling(name)
+        try:
+            yield fresh
+            with _translated():
+                self._client.indices.put_settings(index=name, settings={"refresh_interval": "1s"})
+                self._client.indices.refresh(index=name)
+                self._client.cluster.health(index=name, wait_for_status="yellow", timeout="30s")
+                actions: list[dict[str, Any]] = [{"remove_index": {"index": old}} for old in self._behind()]
+                actions.append({"add": {"index": name, "alias": self._spec.index, "is_write_index": True}})
+                actions.append({"remove": {"index": name, "alias": _filling(name)}})
+                self._client.indices.update_aliases(actions=actions)
+        except BaseException:
+            with contextlib.suppress(StoreUnavailableError), _translated():
+                self._client.indices.delete(index=name, ignore_unavailable=True)
+            raise
+        finally:
+            fresh.close()
+
+    def _real(self) -> list[str]:
+        """Every real index of ours, the one that is being rebuilt too."""
+        return sorted(self._client.indices.get(index=f"{self._spec.index}-*", features="aliases").body)
+
+    def refresh(self) -> None:
+        """Make everything written so far visible to `search` and `scan`."""
+        with _translated():
+            self._client.indices.refresh(index=self._target)
+
+    def compact(self) -> None:
+        """Merge deleted documents away and give the old segments' files and the log back."""
+        with _translated():
+            client = self._client.options(request_timeout=3600)
+            client.indices.refresh(index=self._target)
+            client.indices.flush(index=self._target, force=True, wait_if_ongoing=True)
+            client.indices.forcemerge(index=self._target, max_num_segments=1)
+            client.indices.flush(index=self._target, force=True, wait_if_ongoing=True)
+
+    # --- writing -------------------------------------------------------------------------------------------------------
+    def put(self, entries: Sequence[IndexEntry]) -> list[Outcome]:
+        """Write entries in chunks; what became of each, in order.
+
+        Requests that got no answer are sent again but for what was acknowledged; rejections for load back off and send
+        less at once; a request that is refused as a whole is split until the entry to blame is found.
+
+        Raises:
+            IndexUnavailableError: some entries are not written: no answer, load or a write block, to the end of patience.
+        """
+        others = []
+        if self._target == self._spec.index and any(entry.document is None for entry in entries):
+            try:
+                with _translated():
+                    others = [name for name in self._real() if name not in self._behind()]
+            except StoreUnavailableError as error:
+                raise IndexUnavailableError(str(error), [None] * len(entries)) from None
+        outcomes = self._put(entries, self._target)
+        for name in others:  # a rebuild must not bring back what is deleted now
+            try:
+                self._put([entry for entry in entries if entry.document is None], _filling(name))
+            except IndexUnavailableError:
+                if self._filled(name):
+                    raise
+        return outcomes
+
+    def _filled(self, name: str) -> bool:
+        with _translated():
+            return bool(self._client.indices.exists_alias(name=_filling(name)))
+
+    def _put(self, entries: Sequence[IndexEntry], target: str) -> list[Outcome]:
+        outcomes: list[Outcome | None] = [None] * len(entries)
+        left = list(range(len(entries)))
+        count, busy, lost = self._chunk[0], 0, 0
+        while left:
+            before, reason = len(left), ""
+            try:
+                left = self._send(entries, left, outcomes, target, count)
+                continue
+            except _RetryError as error:
+                if error.blocked:
+                    raise self._gave_up(str(error), outcomes, dt.timedelta(seconds=30)) from None
+                reason, busy = str(error), busy + 1
+            except elasticsearch.ApiError as error:
+                kind = _kind(error)
+                if kind == "cluster_block_exception":
+                    raise self._gave_up(_block(str(error.body)), outcomes, dt.timedelta(seconds=30)) from None
+                if error.status_code not in {400, 413, 429} and error.status_code < 500:
+                    raise self._gave_up(f"search: HTTP {error.status_code} {kind}", outcomes) from None
+                left = [number for number in left if outcomes[number] is None]
+                if error.status_code in {400, 413}:
+                    if count == 1 or len(left) == 1:
+                        outcomes[left.pop(0)] = Outcome("refused", (kind or f"status_{error.status_code}")[:64])
+                        count = self._chunk[0]
+                    else:
+                        count = max(1, min(count, len(left)) // 2)
+                    continue
+                count = max(1, min(count, len(left)) // 2)
+                reason, busy = f"search: HTTP {error.status_code} {kind}", busy + 1
+            except elastic_transport.TransportError as error:
+                reason, lost = f"search: {type(error).__name__}", lost + 1
+            left = [number for number in left if outcomes[number] is None]
+            if len(left) < before:
+                busy, lost = min(busy, 1), min(lost, 1)  # it moves: patience starts again
+            if busy >= BUSY_ATTEMPTS or lost >= LOST_ATTEMPTS:
+                raise self._gave_up(reason, outcomes)
+            wait = min(5.0, 0.1 * 2 ** max(busy, lost)) * self._chance.uniform(0.5, 1.0)
+            if self._stopped.wait(wait):
+                raise self._gave_up("search: stopped", outcomes)
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def _send(
+        self,
+        entries: Sequence[IndexEntry],
+        left: Sequence[int],
+        outcomes: list[Outcome | None],
+        target: str,
+        count: int,
+    ) -> list[int]:
+        """Send `left` once and note what is known; [] when all of it is.
+
+        Raises:
+            _RetryError: some items have to be sent again (those without an outcome).
+            ApiError, TransportError: a request failed; what was sent before it is noted.
+        """
+        answers = helpers.streaming_bulk(
+            self._client,
+            (self._action(entries[number], target) for number in left),
+            chunk_size=count,
+            max_chunk_bytes=self._chunk[1],
+            raise_on_error=False,
+            max_retries=0,
+            require_alias=True,  # a missing index is never made by the way, with a guessed mapping
+        )
+        again: _RetryError | None = None
+        for number, (_, answer) in zip(left, answers, strict=True):
+            item = next(iter(answer.values()))
+            try:
+                outcomes[number] = judge_item(item.get("status", 500), item.get("error"))
+            except _RetryError as error:
+                again = error if again is None or error.blocked else again
+        if again is not None:
+            raise again
+        return []
+
+    @staticmethod
+    def _action(entry: IndexEntry, target: str) -> dict[str, Any]:
+        action: dict[str, Any] = {
+            "_op_type": "delete" if entry.document is None else "index",
+            "_index": target,
+            "_id": document_id(entry.team_id, entry.engagement_id),
+            "version": entry.version,
+            "version_type": "external_gte",
+        }
+        if entry.document is not None:
+            action["_source"] = entry.document
+        return action
+
+    @staticmethod
+    def _gave_up(
+        reason: str, outcomes: Sequence[Outcome | None], retry_after: dt.timedelta | None = None
+    ) -> IndexUnavailableError:
+        return IndexUnavailableError(reason, outcomes, retry_after=retry_after)
+
+    def delete_team(self, team_id: str) -> int:
+        """Delete everything of a team; how many. By-query deletes are left alone: small servers do not have them."""
+        count = 0
+        batch: list[IndexEntry] = []
+        for found in self.scan(team_id):
+            batch.append(IndexEntry(team_id, found.engagement_id, found.version + 1))
+            count += 1
+            if len(batch) == PAGE:
+                self.put(batch)
+                batch = []
+        self.put(batch)
+        return count
+
+    # --- reading -------------------------------------------------------------------------------------------------------
+    def search(self, team_id: str, query: SearchQuery) -> list[Hit]:
+        """What this team's mail holds: best first where text is asked for, else newest first.
+
+        Raises:
+            StoreUnavailableError: no answer.
+        """
+        body = search_body(team_id, query)
+        with _translated():
+            answer = self._client.search(index=self._target, **body)
+        hits = []
+        for found in answer["hits"]["hits"]:
+            marked = [
+                (field, text) for field in ("subject", "text") for text in found.get("highlight", {}).get(field, ())
+            ]
+            hits.append(search.hit(found["_source"], found["_score"] or 0.0, marked))
+        return hits
+
+    def scan(self, team_id: str | None = None) -> Iterator[IndexedVersion]:
+        """All engagements (of one team) in order of (team_id, engagement_id), as of the start, a page at a time.
+
+        Raises:
+            StoreUnavailableError: no answer.
+        """
+        self.refresh()
+        with _translated():
+            pit = self._client.open_point_in_time(index=self._target, keep_alive="5m")["id"]
+        try:
+            after: list[Any] | None = None
+            while True:
+                with _translated():
+                    answer = self._client.search(
+                        pit={"id": pit, "keep_alive": "5m"},
+                        query=_filter([{"term": {"team_id": team_id}}] if team_id is not None else []),
+                        sort=[{"team_id": "asc"}, {"engagement_id": "asc"}],
+                        search_after=after,
+                        size=PAGE,
+                        version=True,
+                        source=False,
+                        fields=["digest"],
+                        track_total_hits=False,
+                    )
+                pit, page = answer["pit_id"], answer["hits"]["hits"]
+                for found in page:
+                    stored = found.get("fields", {}).get("digest", [""])[0]
+                    yield IndexedVersion(found["sort"][0], found["sort"][1], found["_version"], stored)
+                if len(page) < PAGE:
+                    return
+                after = page[-1]["sort"]
+        finally:
+            with contextlib.suppress(elasticsearch.ApiError, elastic_transport.TransportError):
+                self._client.close_point_in_time(id=pit)
+
+    def lookup(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], IndexedVersion]:
+        """What the index holds this moment of these (team_id, engagement_id).
+
+        Raises:
+            StoreUnavailableError: no answer.
+        """
+        if not keys:
+            return {}
+        with _translated():
+            answer = self._client.mget(
+                index=self._target, ids=[document_id(*key) for key in keys], source_includes=["digest"], realtime=True
+            )
+        return {
+            key: IndexedVersion(*key, found["_version"], found["_source"]["digest"])
+            for key, found in zip(keys, answer["docs"], strict=True)
+            if found.get("found")
+        }
+
+
+def search_body(team_id: str, query: SearchQuery) -> dict[str, Any]:
+    """The search request: the team's filter always, then what the query asks for."""
+    filters: list[dict[str, Any]] = [{"term": {"team_id": team_id}}]
+    must: list[dict[str, Any]] = []
+    found_terms = search.terms(query.text)
+    for term in found_terms:
+        how = "phrase_prefix" if term.prefix else "phrase"
+        must.append({"multi_match": {"query": term.text, "type": how, "fields": SEARCHED}})
+    who = search.person(query.person)
+    if who is not None and who.address:
+        filters.append({"term": {"addresses": who.address}})
+    elif who is not None and who.domain:
+        filters.append({"term": {"domains": who.domain}})
+    elif who is not None:
+        filters += [{"match_phrase": {"people": word}} for word in who.words]
+    if query.deal:
+        filters.append({"term": {"opportunity_ids": query.deal}})
+    sent = {name: time for name, time in (("gte", query.after), ("lt", query.before)) if time is not None}
+    if sent:
+        filters.append({"range": {"sent_at": {name: int(time.timestamp() * 1000) for name, time in sent.items()}}})
+        filters[-1]["range"]["sent_at"]["format"] = "epoch_millis"
+    newest: list[Any] = [{"sent_at": "desc"}, {"engagement_id": "asc"}]
+    body: dict[str, Any] = {
+        "query": _filter(filters, must),
+        "size": query.limit,
+        "source": SHOWN,
+        "track_total_hits": False,
+    }
+    if not found_terms:
+        return body | {"sort": newest}
+    marks = {"pre_tags": [search.MARK_START], "post_tags": [search.MARK_END]}
+    fields = {"subject": {"number_of_fragments": 0}, "text": {"number_of_fragments": 2, "fragment_size": 160}}
+    return body | {"sort": ["_score", *newest], "track_scores": True, "highlight": {**marks, "fields": fields}}
+
+
+def _filter(filters: list[dict[str, Any]], must: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    return {"bool": {"filter": filters, "must": list(must)}} if filters or must else {"match_all": {}}
+
+
+def _kind(error: elasticsearch.ApiError) -> str:
+    """The error's type as Elasticsearch names it; never its reason, which may quote a document."""
+    body = error.body
+    inner = body.get("error") if isinstance(body, Mapping) else None
+    return str(inner.get("type", "")) if isinstance(inner, Mapping) else ""
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except elasticsearch.ApiError as error:
+        kind = _kind(error)
+        if kind == "media_type_header_exception":
+            text = "search: this server does not talk to the Elasticsearch 8 client; use Elasticsearch 8 or 9"
+        elif kind == "cluster_block_exception":
+            text = _block(str(error.body))
+        else:
+            text = f"search: HTTP {error.status_code} {kind}"
+        raise StoreUnavailableError(text) from None
+    except elastic_transport.TransportError as error:
+        raise StoreUnavailableError(f"search: {type(error).__name__}") from None
