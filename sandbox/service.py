@@ -157,7 +157,7 @@ class Sandbox:
 
     def _state(self, address: str) -> str:
         mailbox = self.mailboxes.get(address.lower())
-        return mailbox.state if mailbox else "deleted"
+        return mailbox.state if mailbox is not None else "deleted"
 
 
 def load_all(sandbox: Sandbox, pairs: Iterable[tuple[str, pathlib.Path | None]]) -> None:
