@@ -24,6 +24,7 @@ from .engagement_store import Engagement, EngagementStore
 from .keep_out import KeepOut
 from .ledger import PENDING_AGAIN
 from .tombstones import TombstoneKey
+from .vault import Digests
 
 MAX_FAILURES = 5
 """The fifth counted failure parks a message."""
@@ -53,13 +54,13 @@ class DatabaseSettlements:
     """Settles on MariaDB or SQLite: see transforms.write_to_mariadb.Settlements."""
 
     def __init__(
-        self, database: Database, now: Callable[[], dt.datetime], tombstone_key: TombstoneKey,
+        self, database: Database, now: Callable[[], dt.datetime], digests: Digests,
         chance: random.Random | None = None,
     ) -> None:  # fmt: skip
-        """`chance` spreads the pauses after failures."""
+        """`digests` recognise what was erased; `chance` spreads the pauses after failures."""
         self._database = database
         self._now = now
-        self._tombstone_key = tombstone_key
+        self._tombstone_key = TombstoneKey(digests)
         self._chance = chance or random.Random()  # noqa: S311 (spreads load, guards nothing)
 
     def settle(self, batch: Sequence[Settleable]) -> list[ChangedEngagements]:

@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import hashlib
-import hmac
 from collections.abc import Iterable
 from typing import Literal
 
 import sqlalchemy as sa
 
 from . import schema
+from .vault import Digests
 
 TombstoneKind = Literal["address", "domain", "engagement", "mailbox", "before"]
 _TABLE = schema.tombstone
 
 
 class TombstoneKey:
-    """Makes the digests. `key` is secret: without it a digest could be guessed from an address book."""
+    """Makes the digests. They are keyed: without the key nobody could try an address book on them."""
 
-    def __init__(self, key: bytes) -> None:
-        if len(key) < 16:
-            msg = f"the key for tombstones has {len(key)} bytes: at least 16 are needed"
-            raise ValueError(msg)
-        self._key = key
+    def __init__(self, digests: Digests) -> None:
+        self._digests = digests
 
     def digest(self, team_id: str, kind: TombstoneKind, value: str) -> str:
         """The digest of an address, domain, engagement id or mailbox id. A date ("before") is kept as it is."""
-        if kind == "before":
-            return value
-        return hmac.new(self._key, f"{kind}\0{team_id}\0{value}".encode(), hashlib.sha256).hexdigest()
+        return value if kind == "before" else self._digests.digest("tombstone", team_id, kind, value)
 
     def of_person(self, team_id: str, address: str) -> list[tuple[TombstoneKind, str]]:
         """The tombstones that would keep out a mail in which the normalized `address` takes part: its own, its domains'."""

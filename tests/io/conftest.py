@@ -25,7 +25,7 @@ from dealmail.io.mailboxes import MailboxRow, Mailboxes
 from dealmail.io.message_reader import GmailMessageReader, ReaderOptions
 from dealmail.io.quota import Quota, QuotaLimits
 from dealmail.io.settlements import DatabaseSettlements
-from dealmail.io.tombstones import TombstoneKey
+from dealmail.io.vault import Digests
 from dealmail.io.vault import Vault
 from dealmail.sandbox.process import SandboxProcess
 from dealmail.transforms.decisions import label_rule
@@ -33,7 +33,7 @@ from dealmail.transforms.records import (
     ClaimedMessage, CustomerMail, Decision, DueMailbox, FetchedMessage, Link, MailText, Participant, Settleable,
 )
 
-KEY = TombstoneKey(b"a key for tests, 32 bytes long..")
+KEY = Digests((b"a key for tests, 32 bytes long..",))
 
 
 @dataclasses.dataclass
