@@ -136,7 +136,7 @@ def _strict(data: bytes, charset: str) -> str | None:
 
 
 _UNWANTED: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xa0\xad\u034f\u2028\u2029\u2007\u200b\u202f\u2060\ufeff\ud800-\udfff\ufffe\uffff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\xa0\xad\u034f\u2007\u200b\u2028\u2029\u202f\u2060\ud800-\udfff\ufeff\ufffe\uffff]"
 )
 _REPLACEMENTS: Final[dict[int, str | None]] = {
     **dict.fromkeys(range(0x20)), **dict.fromkeys(range(0x7F, 0xA0)), **dict.fromkeys(range(0xD800, 0xE000), "\ufffd"),
@@ -152,8 +152,9 @@ def clean_text(text: str) -> str:
     No-break spaces become spaces; soft hyphens, zero-width spaces and joiners that only pad (preheaders are full of them) go.
     Bidirectional marks and the zero-width (non-)joiner stay: Hebrew, Arabic, Persian and emoji need them.
     """
-    if _UNWANTED.search(text) is None:
-        return text
     if "\r" in text:
         text = text.replace("\r\n", "\n")
-    return text.translate(_REPLACEMENTS)
+    # On ASCII alone translate runs faster than the search does, elsewhere a hundred times slower.
+    if text.isascii() or _UNWANTED.search(text) is not None:
+        return text.translate(_REPLACEMENTS)
+    return text

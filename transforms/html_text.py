@@ -1,6 +1,8 @@
 """HTML mail to readable plain text, in bounded time and memory, whatever the HTML.
 
-Blocks, lists and tables keep their lines; hidden nodes, scripts, styles, titles, comments and images go.
+Blocks, lists and tables keep their lines, links their target; hidden nodes, scripts, styles, titles, comments and images go.
+Resiliparse does the work. It grows with the square of the attributes of one tag and of open formatting tags, so HTML that
+could make it do so is first reduced to bare block tags, in one linear pass.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from bs4 import BeautifulSoup
 from resiliparse.extract.html2text import extract_plain_text
 
 from .charsets import clean_text
@@ -15,20 +18,325 @@ from .charsets import clean_text
 MAX_HTML: Final = 1_048_576
 """Characters of HTML that are converted; what follows is cut and flagged."""
 HTML_CUT: Final = "html.cut"
+"""Flag: the HTML was longer than MAX_HTML."""
+HTML_REDUCED: Final = "html.reduced"
+"""Flag: the HTML was built to exhaust a parser; its links are lost."""
 
-# Whole declarations only: as a substring "font-size:0" would also hide font-size:0.9em.
-HIDDEN: Final = [
-    "[hidden]", '[style*="display:none" i]', '[style*="display: none" i]', '[style*="mso-hide:all" i]',
-    '[style*="mso-hide: all" i]', '[style*="visibility:hidden" i]', '[style*="visibility: hidden" i]',
-]  # fmt: skip
-_UNFINISHED: Final = re.compile(r"<[^<>]*\Z")
+QUOTE_OPEN: Final = "\ufdd0"
+"""Stands in the answer where a quoted reply begins (a blockquote that a mail client marked as such)."""
+QUOTE_CLOSE: Final = "\ufdd1"
+"""Stands where any blockquote ends."""
+BLOCK_OPEN: Final = "\ufdd2"
+"""Stands where another blockquote begins: an indent, or a quote if an attribution precedes it."""
+
+_SMALL: Final = 16_384  # up to here even a single tag of nothing but attributes costs under 0.15 s
+_MAX_NODES: Final = 300_000
+_MAX_LINK: Final = 160
+_UNPARSABLE: Final = re.compile("[\ud800-\udfff\ufdd0-\ufdd2]")  # what UTF-8 cannot hold, and the marks above
 
 
 def html_to_text(html: str) -> tuple[str, tuple[str, ...]]:
-    """The visible text of `html` and flags. Never raises."""
-    flags: tuple[str, ...] = ()
+    """The visible text of `html` with the marks QUOTE_OPEN, QUOTE_CLOSE and BLOCK_OPEN in it, and flags. Never raises."""
+    flags: list[str] = []
     if len(html) > MAX_HTML:
-        html, flags = _UNFINISHED.sub("", html[:MAX_HTML]), (HTML_CUT,)
-    return clean_text(
-        extract_plain_text(clean_text(html), preserve_formatting=True, alt_texts=False, skip_elements=HIDDEN)
-    ), flags
+        html = html[:MAX_HTML]
+        flags.append(HTML_CUT)
+    if not html.isascii():
+        html = _UNPARSABLE.sub("", html)
+    if is_hostile(html):
+        html = reduce_html(html)
+        flags.append(HTML_REDUCED)
+        skipped = ["[hidden]"]
+    else:
+        html, skipped = _mark_hidden(html)
+    if "blockquote" in html or "BLOCKQUOTE" in html:
+        html = _BLOCKQUOTE.sub(_mark_quote, html)
+    return _tidy(clean_text(_convert(html, skipped)), html), tuple(flags)
+
+
+def _convert(html: str, skipped: list[str]) -> str:
+    try:
+        return extract_plain_text(html, preserve_formatting=True, alt_texts=False, links=True, skip_elements=skipped or None)
+    except (ValueError, RuntimeError):
+        # The parser's own errors derive from these. Never seen; the second reader is slow, so it reads less.
+        return slow_text(reduce_html(html[: MAX_HTML // 8]))
+
+
+def slow_text(html: str) -> str:
+    """The text of `html` by BeautifulSoup, a line for each string: what is left when the fast way cannot be gone."""
+    soup = BeautifulSoup(html, "html.parser")
+    for node in soup(["script", "style", "title", "template"]):
+        node.decompose()
+    return soup.get_text("\n")
+
+
+# --- hostile ---------------------------------------------------------------------------------------------------------
+_FORMATTING: Final = re.compile(
+    r"<(/?)(a|big|b|code|em|font|i|nobr|small|strike|strong|s|tt|u)(?=[\s/>])", re.IGNORECASE
+)  # HTML Living Standard, 13.2.4.3: the elements that are opened again in every block until they are closed
+_QUOTE_IN_TEXT: Final = re.compile(r">[^<>\"']*+[\"'][^<>=]*+=[^<>\"']*+[\"']")
+_DATA: Final = re.compile(r"(?<=[A-Za-z-]=)[\"']data:[\w/;+.=-]*,[A-Za-z0-9+/=%]*")
+_SEPARATOR: Final = re.compile(r"[\s/\"']+")
+
+
+def is_hostile(html: str) -> bool:
+    """Whether `html` could make a conforming parser take more than linear time or memory.
+
+    Two ways are known: thousands of attributes on one tag (each is compared with all before it), and formatting tags left open
+    (all are cloned into each later block). A tag may hide its length by > in quoted values, so quotes in text count too.
+    """
+    tags = html.count("<")
+    if tags > 400:
+        formatting = _FORMATTING.findall(html)
+        if len(formatting) * tags > _MAX_NODES and _open_formatting(formatting) * tags > _MAX_NODES:
+            return True
+    if len(html) <= _SMALL:
+        return False
+    for piece in html.split(">"):
+        if len(piece) > 640:
+            tag = piece[piece.find("<") + 1 :] if "<" in piece else ""
+            if len(tag) > 640 and len(_SEPARATOR.findall(_DATA.sub("", tag))) > 320:
+                return True
+    hidden = _QUOTE_IN_TEXT.findall(html)
+    return len(hidden) > 5 and max(map(len, hidden)) + len(hidden) * 40 > 640
+
+
+def _open_formatting(tags: list[tuple[str, str]]) -> int:
+    """The most formatting elements that are open at once."""
+    counts: dict[str, int] = {}
+    total = most = 0
+    for slash, name in tags:
+        kind = name.lower()
+        count = counts.get(kind, 0)
+        if not slash:
+            counts[kind] = count + 1
+            total += 1
+            most = max(most, total)
+        elif count:
+            counts[kind] = count - 1
+            total -= 1
+    return most
+
+
+_KEPT: Final = frozenset(
+    """address article aside blockquote br caption center dd div dl dt fieldset figure footer form h1 h2 h3 h4 h5 h6 header hr li
+    main nav ol p pre section table tbody td tfoot th thead tr ul""".split()  # noqa: SIM905 (a list of quoted words is no clearer)
+)
+_UNREAD: Final = "script|style|title|textarea|template|noscript|iframe|xmp|svg|select"
+_TOKEN: Final = re.compile(
+    rf"<!--.*?(?:-->|\Z)|<({_UNREAD})(?=[\s/>]).*?(?:</\1(?=[\s/>])[^>]*+>?|\Z)"
+    r"|<(/?)([a-zA-Z][^\s/>]*+)((?:[^>=]++|=\s*+(?:\"[^\"]*+\"?|'[^']*+'?)?+)*+)(?:>|\Z)|<[/!?][^>]*+(?:>|\Z)|<",
+    re.DOTALL | re.IGNORECASE,
+)
+_STYLE: Final = re.compile(r"style\s*=\s*(?:\"([^\"]*+)|'([^']*+))", re.IGNORECASE)
+
+
+def reduce_html(html: str) -> str:
+    """`html` with nothing left but bare block tags and text, and what its author hid still hidden. Linear in its length."""
+    return _TOKEN.sub(_bare, html)
+
+
+def _bare(match: re.Match[str]) -> str:
+    name = (match[3] or "").lower()
+    if not name:
+        return "&lt;" if match[0] == "<" else ""
+    if match[2]:
+        return f"</{name}>" if name in _KEPT else ""
+    style = _STYLE.search(match[4]) if name in _KEPT and match[4] else None
+    hidden = style is not None and is_hidden(style[1] or style[2] or "")
+    if name in _KEPT:
+        return f"<{name} hidden>" if hidden else f"<{name}>"
+    return ""
+
+
+# --- hidden ----------------------------------------------------------------------------------------------------------
+_MAX_LOOKED_AT: Final = 2_000
+_NEEDLES: Final = tuple(
+    f"{name}:{space}{value}"
+    for name, value in (
+        ("display", "none"), ("DISPLAY", "none"), ("DISPLAY", "NONE"), ("visibility", "hidden"), ("VISIBILITY", "hidden"),
+        ("height", "0"), ("opacity", "0"),
+    )
+    for space in ("", " ")
+)  # fmt: skip
+_ZERO: Final = re.compile(r"0+(?:\.0*)?(?:px|pt|em|rem|%)?")
+_TINY: Final = re.compile(r"(?:0|1)(?:\.0*)?(?:px|pt)?")
+_CLASS: Final = re.compile(r"(?:[a-z]+)?\.([A-Za-z_][\w-]*)")
+_COMMENTS: Final = re.compile(r"/\*.*?(?:\*/|\Z)|<!--|-->", re.DOTALL)
+
+
+def is_hidden(style: str) -> bool:
+    """Whether the declarations of a style attribute take the element out of sight.
+
+    Whole declarations are compared: font-size:0.9em is not font-size:0. Zero height counts only with overflow hidden, zero
+    opacity only with tiny type; a font size of zero alone does not, for children may have their own. mso-hide does not
+    either: it hides from Outlook what all others see.
+    """
+    declared: dict[str, str] = {}
+    for declaration in style.split(";"):
+        name, colon, value = declaration.partition(":")
+        if colon:
+            declared[name.strip().lower()] = value.lower().replace("!important", "").strip()
+    if declared.get("display") == "none" or declared.get("visibility") in {"hidden", "collapse"}:
+        return True
+    flat = any(_ZERO.fullmatch(declared.get(name, "1")) for name in ("max-height", "height"))
+    if flat and declared.get("overflow", declared.get("overflow-y", "")).startswith("hidden"):
+        return True
+    faint = _ZERO.fullmatch(declared.get("opacity", "1")) is not None
+    return faint and (flat or _TINY.fullmatch(declared.get("font-size", "9")) is not None)
+
+
+def _mark_hidden(html: str) -> tuple[str, list[str]]:
+    """`html` with the attribute hidden on every tag whose style hides it, and the selectors of what to skip."""
+    places: set[int] = set()
+    for needle in _NEEDLES:
+        position = html.find(needle)
+        while position >= 0 and len(places) < _MAX_LOOKED_AT:
+            place = _hidden_tag(html, position, position + len(needle))
+            if place is not None:
+                places.add(place)
+            position = html.find(needle, position + len(needle))
+    if places:
+        html = _insert(html, sorted(places))
+    skipped = ["[hidden]"] if places or " hidden" in html else []
+    if "<style" in html:
+        skipped.extend(f".{name}" for name in sorted(_hidden_classes(html))[:20])
+    return html, skipped
+
+
+def _hidden_tag(html: str, start: int, end: int) -> int | None:
+    """Where the name of the tag ends whose style attribute holds [start, end) and hides it; None where there is none."""
+    opening = html.rfind("<", max(0, start - 4_096), start)
+    if opening < 0 or html.find(">", opening, start) >= 0:
+        return None
+    closing = html.find(">", end, end + 4_096)
+    style = _STYLE.search(html, opening, closing if closing > 0 else end)
+    if style is None or not style.start() < start < end <= style.end() or not is_hidden(style[1] or style[2] or ""):
+        return None
+    after_name = opening + 1
+    while html[after_name].isalnum():
+        after_name += 1
+    return after_name if html[after_name].isspace() else None
+
+
+def _insert(html: str, places: list[int]) -> str:
+    pieces, last = [], 0
+    for place in places:
+        pieces += [html[last:place], " hidden"]
+        last = place
+    return "".join([*pieces, html[last:]])
+
+
+def _hidden_classes(html: str) -> set[str]:
+    """The classes that a style sheet in `html` hides everywhere: not under a media query, and shown by no other rule."""
+    hidden: set[str] = set()
+    shown: set[str] = set()
+    position = 0
+    for _ in range(20):
+        start = html.find("<style", position)
+        if start < 0:
+            break
+        position = html.find("</style", start)
+        sheet = html[start : position if position >= 0 else start + 65_536][:65_536]
+        if "none" in sheet:
+            _read_sheet(_without_media(_COMMENTS.sub("", sheet.partition(">")[2])), hidden, shown)
+        if position < 0:
+            break
+    return hidden - shown
+
+
+def _read_sheet(sheet: str, hidden: set[str], shown: set[str]) -> None:
+    """Add to `hidden` the classes that a rule of `sheet` hides, to `shown` those that one displays."""
+    position = sheet.find("display")
+    while position >= 0:
+        opening, closing = sheet.rfind("{", 0, position), sheet.find("}", position)
+        if closing < 0:
+            return
+        if opening >= 0:
+            gone = is_hidden(sheet[opening + 1 : closing])
+            for selector in sheet[sheet.rfind("}", 0, opening) + 1 : opening].split(","):
+                name = _CLASS.fullmatch(selector.strip())
+                if name is not None and gone:
+                    hidden.add(name[1])
+                elif not gone:
+                    shown.update(_CLASS.findall(selector))
+        position = sheet.find("display", closing)
+
+
+def _without_media(sheet: str) -> str:
+    """`sheet` without its nested blocks (@media, @supports): what they say holds only sometimes."""
+    start = sheet.find("@")
+    if start < 0:
+        return sheet
+    kept = [sheet[:start]]
+    while start >= 0:
+        brace, semicolon = sheet.find("{", start), sheet.find(";", start)
+        if 0 <= semicolon < brace or brace < 0:  # @import, @charset
+            position = semicolon + 1 if semicolon >= 0 else len(sheet)
+        else:
+            depth, position = 1, brace + 1
+            while depth and position < len(sheet):
+                brace, closing = sheet.find("{", position), sheet.find("}", position)
+                if closing < 0:
+                    position = len(sheet)
+                elif 0 <= brace < closing:
+                    depth, position = depth + 1, brace + 1
+                else:
+                    depth, position = depth - 1, closing + 1
+        start = sheet.find("@", position)
+        kept.append(sheet[position : start if start >= 0 else len(sheet)])
+    return "".join(kept)
+
+
+# --- quotes, links, lines --------------------------------------------------------------------------------------------
+_BLOCKQUOTE: Final = re.compile(r"<blockquote(?=[\s>])([^>]*)>|</blockquote\s*>", re.IGNORECASE)
+_CITED: Final = re.compile(r"cite|quote|border-left", re.IGNORECASE)
+
+
+def _mark_quote(match: re.Match[str]) -> str:
+    if match[1] is None:
+        return QUOTE_CLOSE + match[0]
+    return match[0] + (QUOTE_OPEN if _CITED.search(match[1]) else BLOCK_OPEN)
+
+
+_LINK: Final = re.compile(r" \((#[^\s()]*|[a-zA-Z][a-zA-Z+.-]{1,20}:\S*|)\)(?=[^\w/]|\Z)")
+_LABEL: Final = 200
+_CELLS: Final = re.compile(r"\t[\t ]*+")
+_SPACES: Final = re.compile(r"  ++")
+_BLANK_LINES: Final = re.compile(r"\n{3,}")
+
+
+def _tidy(text: str, html: str) -> str:
+    if " (" in text:
+        text = _LINK.sub(_shorten_link, text)
+    formatted = "<pre" in html or "<PRE" in html
+    lines = [line.rstrip() for line in text.split("\n")] if formatted else [_tidy_line(line) for line in text.split("\n")]
+    return _BLANK_LINES.sub("\n\n", "\n".join(lines)).strip()
+
+
+def _tidy_line(line: str) -> str:
+    """`line` with one tab between cells and no runs of spaces but its indent; an indent of one space is none."""
+    line = line.rstrip()
+    if "\t" in line or "  " in line:
+        bare = line.lstrip(" \t")
+        indent = " " * min(len(line) - len(bare), 40) if line.startswith("  ") else ""
+        return indent + _SPACES.sub(" ", _CELLS.sub("\t", bare))
+    return line[1:] if line.startswith(" ") else line
+
+
+def _shorten_link(match: re.Match[str]) -> str:
+    """A link's target is kept where it says more than its label: no mail address twice, no page-long tracking link."""
+    target = match[1]
+    scheme, _, rest = target.partition(":")
+    if not target or target.startswith("#") or scheme.lower() in {"mailto", "tel", "javascript", "cid", "data", "about", "sms"}:
+        return ""
+    if not rest.startswith("//"):
+        return match[0]
+    start = match.start()
+    label = match.string[max(0, start - _LABEL) : start].rstrip(".,;:!").rstrip("/").lower()
+    plain = rest.strip("/").lower()
+    if plain and label.endswith(plain):
+        return ""
+    if len(target) > _MAX_LINK:
+        return f" ({scheme}://{rest[2:].partition('/')[0][:100]}/…)"
+    return match[0]
