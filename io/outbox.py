@@ -1,0 +1,287 @@
+"""The search outbox: every change of an engagement reaches the index through it, in order of version.
+
+A row stands for one engagement whose newest version the index does not have yet. Documents are built from the engagement's
+rows as they are when the outbox is read, so one write carries all changes made until then.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import dataclasses
+import datetime as dt
+import logging
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..transforms.errors import StoreUnavailableError
+from . import documents
+from .database import Database
+from .schema import engagement, search_outbox
+from .search import IndexEntry, IndexUnavailableError, Outcome, SearchIndex
+
+WAIT_MIN, WAIT_MAX = dt.timedelta(seconds=1), dt.timedelta(seconds=60)
+"""Between two tries of an index that is down: doubled each time, with jitter."""
+PAGE = 2000
+"""Outbox rows read at a time: what a drain holds in memory of a backlog of any length."""
+
+_row = search_outbox.c
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Backlog:
+    """What is on the outbox: rows that wait, the oldest one's age, and rows that the index refuses, by error class."""
+
+    waiting: int
+    oldest: dt.timedelta
+    parked: dict[str, int]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Waiting:
+    """One outbox row, as it was read; `size` is about how many bytes its document takes."""
+
+    team_id: str
+    engagement_id: str
+    version: int
+    enqueued_at: dt.datetime
+    size: int
+
+    @property
+    def key(self) -> documents.Key:
+        return self.team_id, self.engagement_id
+
+
+class Outbox:
+    """Implements transforms.write_to_elasticsearch.OutboxDrain. Several processes may drain one outbox at once."""
+
+    def __init__(
+        self,
+        database: Database,
+        index: SearchIndex,
+        *,
+        now: Callable[[], dt.datetime],
+        chance: random.Random | None = None,
+        batch_count: int = documents.BATCH_COUNT,
+        batch_bytes: int = documents.BATCH_BYTES,
+    ) -> None:
+        """Nothing is read yet. `now` gives aware times; `chance` the jitter of waits; a batch is held in memory whole."""
+        self._database = database
+        self._index = index
+        self._now = now
+        self._chance = chance or random.Random()  # noqa: S311 (jitter)
+        self._batch = (batch_count, batch_bytes)
+        self._failures = 0
+        self._down_until: dt.datetime | None = None
+        self.down = ""
+        """Why the index could not be written at the last try; "": it could."""
+
+    def index(self, team_id: str, engagement_ids: Sequence[str]) -> int:
+        """Index the outbox rows of these engagements and take them off the outbox; how many. Others are left alone.
+
+        An index that is down is noted, for a later drain, and is no error.
+
+        Raises:
+            StoreUnavailableError: the database cannot be reached.
+        """
+        if not self._is_due():
+            return 0
+        indexed = 0
+        for start in range(0, len(engagement_ids), self._batch[0]):
+            some = engagement_ids[start : start + self._batch[0]]
+            rows = self._read(_row.team_id == team_id, _row.engagement_id.in_(some))
+            for batch in documents.batches(((row, row.size) for row in rows), *self._batch):
+                indexed += self._write(batch, self._entries(batch))
+                if self.down:
+                    return indexed
+        return indexed
+
+    def drain(self, limit: int) -> int:
+        """Index up to `limit` waiting rows, oldest first; how many. 0 where nothing waits or the index is down (noted).
+
+        The next batch's documents are read while the index takes the one before.
+
+        Raises:
+            StoreUnavailableError: the database cannot be reached.
+        """
+        if not self._is_due():
+            return 0
+        indexed = 0
+        waiting = self._waiting(limit)
+        batch = next(waiting, None)
+        entries = self._entries(batch) if batch else []
+        with concurrent.futures.ThreadPoolExecutor(1, "outbox") as writer:
+            while batch:
+                written = writer.submit(self._put, entries)
+                following = next(waiting, None)
+                prepared = self._entries(following) if following else []
+                indexed += self._settle(batch, entries, *written.result())
+                if self.down:
+                    break
+                batch, entries = following, prepared
+        return indexed
+
+    def backlog(self, team_id: str | None = None) -> Backlog:
+        """What is on the outbox (of one team).
+
+        Raises:
+            StoreUnavailableError: the database cannot be reached.
+        """
+        query = sa.select(_row.error_class, sa.func.count(), sa.func.min(_row.enqueued_at)).group_by(_row.error_class)
+        if team_id is not None:
+            query = query.where(_row.team_id == team_id)
+        with self._database.reading() as connection:
+            rows = connection.execute(query).all()
+        waiting, since = next(((row[1], row[2]) for row in rows if row[0] is None), (0, None))
+        age = self._now() - since if since is not None else dt.timedelta()
+        return Backlog(waiting, max(age, dt.timedelta()), {row[0]: row[1] for row in rows if row[0] is not None})
+
+    def next_due(self, now: dt.datetime) -> dt.datetime | None:
+        """When the oldest waiting row may next be tried (UTC, not before `now`); None: nothing waits.
+
+        Raises:
+            StoreUnavailableError: the database cannot be reached.
+        """
+        with self._database.reading() as connection:
+            soonest = connection.execute(
+                sa.select(_row.not_before).where(_row.error_class.is_(None)).order_by(_row.not_before).limit(1)
+            ).one_or_none()
+        if soonest is None:
+            return None
+        return max(at for at in (now, soonest[0], self._down_until) if at is not None)
+
+    # --- reading -------------------------------------------------------------------------------------------------------
+    def _is_due(self) -> bool:
+        return self._down_until is None or self._now() >= self._down_until
+
+    def _read(self, *conditions: sa.ColumnElement[bool], limit: int | None = None) -> list[_Waiting]:
+        same = sa.and_(engagement.c.team_id == _row.team_id, engagement.c.id == _row.engagement_id)
+        query = (
+            sa.select(_row.team_id, _row.engagement_id, _row.version, _row.enqueued_at, documents.text_size())
+            .select_from(search_outbox.outerjoin(engagement, same))
+            .where(_row.error_class.is_(None), *conditions)
+            .order_by(_row.enqueued_at, _row.team_id, _row.engagement_id)
+            .limit(limit)
+        )
+        with self._database.reading() as connection:
+            return [_Waiting(*row) for row in connection.execute(query)]
+
+    def _waiting(self, limit: int) -> Iterator[list[_Waiting]]:
+        """Batches of waiting rows, oldest first, no row twice."""
+        may = sa.or_(_row.not_before.is_(None), _row.not_before <= self._now())
+        conditions = [may]
+        while limit > 0:
+            page = self._read(*conditions, limit=min(limit, PAGE))
+            yield from documents.batches(((row, row.size) for row in page), *self._batch)
+            if len(page) < PAGE:
+                return
+            limit -= len(page)
+            last = page[-1]
+            beyond = sa.or_(
+                _row.team_id > last.team_id,
+                sa.and_(_row.team_id == last.team_id, _row.engagement_id > last.engagement_id),
+            )
+            later = sa.or_(_row.enqueued_at > last.enqueued_at, sa.and_(_row.enqueued_at == last.enqueued_at, beyond))
+            conditions = [may, _row.enqueued_at >= last.enqueued_at, later]
+
+    def _entries(self, batch: Sequence[_Waiting]) -> list[IndexEntry]:
+        """What to write for these rows: the engagement as it is now, or its removal where it is no more."""
+        with self._database.reading() as connection:
+            found = documents.read_documents(connection, [row.key for row in batch])
+        entries = []
+        for row in batch:
+            made = found.get(row.key)
+            if made is None:
+                entries.append(IndexEntry(*row.key, row.version))
+            else:
+                entries.append(IndexEntry(*row.key, made.version, made.document))
+        return entries
+
+    # --- writing -------------------------------------------------------------------------------------------------------
+    def _write(self, batch: Sequence[_Waiting], entries: Sequence[IndexEntry]) -> int:
+        return self._settle(batch, entries, *self._put(entries))
+
+    def _put(self, entries: Sequence[IndexEntry]) -> tuple[Sequence[Outcome | None], StoreUnavailableError | None]:
+        try:
+            return self._index.put(entries), None
+        except IndexUnavailableError as error:
+            return error.outcomes or [None] * len(entries), error
+        except StoreUnavailableError as error:
+            return [None] * len(entries), error
+
+    def _settle(
+        self,
+        batch: Sequence[_Waiting],
+        entries: Sequence[IndexEntry],
+        outcomes: Sequence[Outcome | None],
+        error: StoreUnavailableError | None,
+    ) -> int:
+        """Take what is written off the outbox unless a newer version has come; park what is refused; note the rest."""
+        gone: list[tuple[documents.Key, int]] = []
+        refused: dict[str, list[tuple[documents.Key, int]]] = collections.defaultdict(list)
+        unknown: list[documents.Key] = []
+        for row, entry, outcome in zip(batch, entries, outcomes, strict=True):
+            if outcome is None:
+                unknown.append(row.key)
+            elif outcome.status == "refused":
+                refused[outcome.error_class].append((row.key, max(row.version, entry.version)))
+            else:
+                gone.append((row.key, max(row.version, entry.version)))
+        self._note(error)
+
+        def work(connection: sa.Connection) -> None:
+            for same_version in _by_team(gone):
+                connection.execute(sa.delete(search_outbox).where(same_version))
+            for error_class, keys in refused.items():
+                for same_version in _by_team(keys):
+                    connection.execute(
+                        sa.update(search_outbox)
+                        .where(same_version)
+                        .values(error_class=error_class, attempts=_row.attempts + 1)
+                    )
+            if unknown:
+                later = {"attempts": _row.attempts + 1, "not_before": self._down_until}
+                for team_id, ids in _teams(unknown).items():
+                    mine = sa.and_(_row.team_id == team_id, _row.engagement_id.in_(ids))
+                    connection.execute(sa.update(search_outbox).where(mine).values(**later))
+
+        if batch:
+            self._database.transaction(work)
+        for error_class, keys in refused.items():
+            _log.warning("the search index refuses %d documents: %s; they are parked", len(keys), error_class)
+        return len(gone)
+
+    def _note(self, error: StoreUnavailableError | None) -> None:
+        if error is None:
+            if self.down:
+                _log.info("the search index takes documents again")
+            self._failures, self._down_until, self.down = 0, None, ""
+            return
+        wait = min(WAIT_MAX, WAIT_MIN * 2 ** min(self._failures, 10)) * self._chance.uniform(0.75, 1.25)
+        if error.retry_after is not None:
+            wait = max(wait, error.retry_after)
+        if str(error) != self.down:
+            _log.warning("%s; what changed waits on the search outbox", error)
+        self._failures += 1
+        self._down_until, self.down = self._now() + wait, str(error)
+
+
+def _teams(keys: Sequence[documents.Key]) -> dict[str, list[str]]:
+    teams: dict[str, list[str]] = collections.defaultdict(list)
+    for team_id, engagement_id in keys:
+        teams[team_id].append(engagement_id)
+    return teams
+
+
+def _by_team(keys: Sequence[tuple[documents.Key, int]]) -> Iterator[sa.ColumnElement[bool]]:
+    """One condition a team for outbox rows that hold nothing newer than the given versions."""
+    teams: dict[str, list[tuple[str, int]]] = collections.defaultdict(list)
+    for (team_id, engagement_id), version in keys:
+        teams[team_id].append((engagement_id, version))
+    for team_id, rows in teams.items():
+        newest: Any = sa.case(dict(rows), value=_row.engagement_id)
+        yield sa.and_(_row.team_id == team_id, _row.engagement_id.in_([r[0] for r in rows]), _row.version <= newest)
