@@ -67,9 +67,7 @@ def bounce(
     when = desk.at(when_days, [user.address])
     site = address.rpartition("@")[2]
     status = f"Reporting-MTA: dns; mx1.{site}\nArrival-Date: {when:%a, %d %b %Y %H:%M:%S} +0000\n\nFinal-Recipient: rfc822; nobody@{site}\nAction: failed\nStatus: 5.1.1\n"
-    original = (
-        f"From: {user.name} <{user.address}>\nTo: nobody@{site}\nSubject: {MARK}\n\nThe mail that did not arrive.\n"
-    )
+    original = f"From: {user.name} <{user.address}>\nTo: nobody@{site}\nSubject: {MARK}\n\nThe mail that did not arrive. {MARK}\n"
     mail = Mail(
         (name, address), (user.box,), subject, f"{text}\n\n{MARK}", when, f"{desk.rng.randrange(16**12):X}@mx1.{site}", client="", shape="plain",
         headers=(("Auto-Submitted", "auto-replied"), ("X-Failed-Recipients", f"nobody@{site}")) if report else (),

@@ -166,6 +166,15 @@ def internal(desk: Desk) -> None:
         DANA, [alias], "Note to myself", "Call the fitters before they call me.", desk.at(10, [DANA.address])
     )
     desk.post(note, "internal", "internal talk", "participants.internal", copies={DANA.address: ("SENT", "INBOX")})
+    at_home = Person("Oren at home", "oren.bell.invented@gmail.com", "apple")
+    late = desk.write(
+        at_home,
+        [DANA],
+        "Sent from the sofa",
+        "Dana, my laptop is at the office. Could you run the forecast for me?",
+        desk.at(14, [DANA.address]),
+    )
+    desk.post(late, "internal", "internal talk", "participants.internal")
     intranet = Person("Tarnbrook Intranet", f"intranet@{OWN}", "plain", shape="html")
     for number, user in enumerate(USERS):
         news = desk.write(

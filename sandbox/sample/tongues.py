@@ -116,9 +116,15 @@ TALKS: tuple[Talk, ...] = (
 )  # fmt: skip
 
 
+_AS_HTML = {"halden-rechnung", "saintclair-panne", "bursztyn-gdynia", "bursztyn-montaz"}
+"""Talks in which everybody's program is set to write HTML."""
+
+
 def post(desk: Desk) -> None:
     """Post all talks in other languages than English."""
     for number, (name, subject, days, people, turns) in enumerate(TALKS):
         ordered = sorted(people, key=lambda p: p is turns[0][0], reverse=True)
         shapes = ("", "mixed") if number % 4 == 0 else ("related",) if number % 5 == 2 else ()
+        if name in _AS_HTML:
+            shapes = ("alternative",) * len(turns)
         converse(desk, name, subject, days, turns, ordered, shapes=shapes, longest_days=1.0 if days < 8 else 2.5)
