@@ -76,6 +76,7 @@ class Outbox:
         self._chance = chance or random.Random()  # noqa: S311 (jitter)
         self._batch = (batch_count, batch_bytes)
         self._failures = 0
+        self._is_there = False
         self._down_until: dt.datetime | None = None
         self.down = ""
         """Why the index could not be written at the last try; "": it could."""
@@ -207,6 +208,9 @@ class Outbox:
 
     def _put(self, entries: Sequence[IndexEntry]) -> tuple[Sequence[Outcome | None], StoreUnavailableError | None]:
         try:
+            if not self._is_there:  # asked here, because an index that is down must not hold up a run's start
+                self._index.ensure()
+                self._is_there = True
             return self._index.put(entries), None
         except IndexUnavailableError as error:
             return error.outcomes or [None] * len(entries), error
