@@ -101,13 +101,15 @@ class Database:
             yield connection
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[sa.Connection]:
-        """A connection to read with, outside any transaction of ours.
+    def reading(self, *, snapshot: bool = False) -> Iterator[sa.Connection]:
+        """A connection to read with; with `snapshot` all its statements see the same moment. Stops no writer.
 
         Raises:
             StoreUnavailableError: the server cannot be reached.
         """
         with self._translated(), self.engine.connect() as connection:
+            if snapshot and self.dialect == "mariadb":
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection.execution_options(dealmail_reading=True)
 
     @staticmethod
