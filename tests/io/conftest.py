@@ -21,16 +21,23 @@ from dealmail.io.claims import ClaimSettings, GmailClaims
 from dealmail.io.database import Database
 from dealmail.io.google_signin import GmailAccounts, GoogleSettings, store_credential
 from dealmail.io.ledger import Ledger
-from dealmail.io.mailboxes import MailboxRow, Mailboxes
+from dealmail.io.mailboxes import Mailboxes, MailboxRow
 from dealmail.io.message_reader import GmailMessageReader, ReaderOptions
 from dealmail.io.quota import Quota, QuotaLimits
 from dealmail.io.settlements import DatabaseSettlements
-from dealmail.io.vault import Digests
-from dealmail.io.vault import Vault
+from dealmail.io.vault import Digests, Vault
 from dealmail.sandbox.process import SandboxProcess
 from dealmail.transforms.decisions import label_rule
 from dealmail.transforms.records import (
-    ClaimedMessage, CustomerMail, Decision, DueMailbox, FetchedMessage, Link, MailText, Participant, Settleable,
+    ClaimedMessage,
+    CustomerMail,
+    Decision,
+    DueMailbox,
+    FetchedMessage,
+    Link,
+    MailText,
+    Participant,
+    Settleable,
 )
 
 KEY = Digests((b"a key for tests, 32 bytes long..",))

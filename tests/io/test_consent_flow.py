@@ -1,0 +1,154 @@
+"""Connecting and disconnecting, against the sandbox's consent page and token endpoint."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import threading
+import urllib.request
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from dealmail.io import schema
+from dealmail.io.consent_flow import SignIn, SignInError, same_account
+from dealmail.io.google_signin import missing_scopes
+from dealmail.io.vault import Vault
+
+SECONDS = dt.timedelta(seconds=20)
+
+
+@pytest.fixture
+def sign_in(gmails: Any) -> Any:
+    gmails.client.call("consent")
+    yield SignIn(gmails.database, gmails.vault, gmails.settings, gmails.clock)
+    gmails.client.call("consent")
+
+
+def add(gmails: Any, name: str) -> str:
+    address = f"{name}@{gmails.domain}"
+    gmails.client.add_mailbox(address)
+    return gmails.mailboxes.add("t1", "u1", address).id
+
+
+def browse(url: str) -> None:
+    """What the user's browser does with the page."""
+    threading.Thread(target=lambda: urllib.request.urlopen(url).read(), daemon=True).start()
+
+
+def actions(gmails: Any, mailbox: str) -> list[tuple[str, str]]:
+    return [(entry.action, entry.detail) for entry in gmails.mailboxes.consents(mailbox)]
+
+
+def stored(gmails: Any) -> list[bytes]:
+    with gmails.database.reading() as connection:
+        return list(connection.scalars(sa.select(schema.credential.c.ciphertext)))
+
+
+def test_consent_in_a_browser_lets_the_mailbox_be_read(gmails: Any, sign_in: Any) -> None:
+    alice = add(gmails, "alice")
+    seen = []
+    sign_in.consent(alice, "alice", lambda url: (seen.append(url), browse(url)), timeout=SECONDS)
+    assert "code_challenge_method=S256" in seen[0] and "access_type=offline" in seen[0]
+    assert seen[0].count("auth%2Fgmail") == 1 and "gmail.readonly" in seen[0]
+    assert gmails.row(alice).state == "paused"  # import is the user's own switch
+    gmails.mailboxes.turn_on(alice, "alice")
+    mail = gmails.deliver(alice, age=1)
+    gmails.sync(alice)
+    assert set(gmails.outcomes(alice)) == {mail}
+    assert actions(gmails, alice) == [("granted", ""), ("import_on", "")]
+
+
+def test_what_goes_wrong_on_the_page_is_said_and_logged(gmails: Any, sign_in: Any) -> None:
+    alice, bob = add(gmails, "alice"), add(gmails, "bob")
+    for consent, detail in (
+        ({"refuse": True}, "access_denied"),
+        ({"untick": ["https://www.googleapis.com/auth/gmail.readonly"]}, "scopes"),
+        ({"account": gmails.address(bob)}, "another account"),
+    ):
+        gmails.client.call("consent", **consent)
+        with pytest.raises(SignInError) as refusal:
+            sign_in.consent(alice, "alice", browse, timeout=SECONDS)
+        assert gmails.domain not in str(refusal.value)
+        assert actions(gmails, alice)[-1] == ("refused", detail)
+    with pytest.raises(SignInError, match="nobody consented"):
+        sign_in.consent(alice, "alice", lambda url: None, timeout=dt.timedelta(0))
+    assert stored(gmails) == []
+
+
+def test_a_metadata_scope_poisons_a_grant() -> None:
+    readonly, metadata = ("https://www.googleapis.com/auth/gmail." + name for name in ("readonly", "metadata"))
+    assert missing_scopes([readonly]) == []
+    assert missing_scopes([readonly, metadata]) == [metadata]
+    assert missing_scopes([]) == [readonly]
+
+
+def test_the_admin_delegates_for_listed_users_only(gmails: Any, sign_in: Any, tmp_path: Any) -> None:
+    (tmp_path / "sa.json").write_text(json.dumps(gmails.client.service_account()))
+    key = f"file:{tmp_path / 'sa.json'}"
+    alice, bob = add(gmails, "alice"), add(gmails, "bob")
+    sign_in.delegate(alice, key, "admin", [gmails.address(alice).upper()])
+    with pytest.raises(SignInError, match="did not list"):
+        sign_in.delegate(bob, key, "admin", [gmails.address(alice)])
+    gmails.mailboxes.turn_on(alice, "alice")
+    mail = gmails.deliver(alice, age=1)
+    gmails.sync(alice)
+    assert set(gmails.outcomes(alice)) == {mail}
+    gmails.client.call("delegation", scopes=[])
+    try:
+        with pytest.raises(SignInError):
+            sign_in.delegate(bob, key, "admin", [gmails.address(bob)])
+        assert actions(gmails, bob)[-1] == ("refused", "AdminPolicyError")
+    finally:
+        gmails.client.call("delegation", scopes=["https://www.googleapis.com/auth/gmail.readonly"])
+
+
+def test_off_stops_writes_in_flight_watch_and_token(gmails: Any, sign_in: Any) -> None:
+    alice = gmails.connect("alice")
+    gmails.deliver(alice, age=1)
+    claims = gmails.claims(topic=gmails.sandbox.topic)
+    claimed = gmails.claim(alice, "poll", claims)
+    assert len(claimed) == 1
+    assert gmails.address(alice) in gmails.client.counters()["watches"]
+    ends = gmails.read(claimed)
+    sign_in.disconnect(alice, "alice")
+    gmails.sales.settlements.settle(ends)
+    assert gmails.counts(alice) == {"pending": 1}  # nothing was written after off
+    assert gmails.address(alice) not in gmails.client.counters()["watches"]
+    assert stored(gmails) == []
+    assert actions(gmails, alice)[-2:] == [("import_off", ""), ("revoked", "")]
+    gmails.mailboxes.turn_on(alice, "alice")
+    assert gmails.row(alice).state == "consent_wanted"
+
+
+def test_on_again_goes_on_where_it_was_and_doubles_nothing(gmails: Any, sign_in: Any) -> None:
+    alice = gmails.connect("alice")
+    first = gmails.deliver(alice, age=1)
+    gmails.sync(alice)
+    sign_in.disconnect(alice, "alice")
+    meanwhile = gmails.deliver(alice)
+    sign_in.consent(alice, "alice", browse, timeout=SECONDS)
+    gmails.mailboxes.turn_on(alice, "alice")
+    assert gmails.sync(alice) == 1
+    assert gmails.outcomes(alice) == {first: "customer", meanwhile: "customer"}
+
+
+def test_another_account_under_the_old_address_begins_anew(gmails: Any, sign_in: Any) -> None:
+    alice = gmails.connect("alice")
+    gmails.sync(alice)
+    gmails.mailboxes.set_state(alice, "live", history_id=2**62)
+    sign_in.consent(alice, "alice", browse, timeout=SECONDS)
+    assert (gmails.row(alice).history_id, gmails.row(alice).state) == (None, "first_sync")
+
+
+def test_tokens_are_sealed_in_the_database(gmails: Any, sign_in: Any) -> None:
+    alice = add(gmails, "alice")
+    token = gmails.client.grant(gmails.address(alice))
+    sign_in.grant(alice, token, [], "alice")
+    assert token.encode() not in b"".join(stored(gmails))
+    assert Vault((b"key material for tests only",)).open(alice, stored(gmails)[0])["refresh_token"] == token
+
+
+def test_accounts_compare_as_google_compares_them() -> None:
+    assert same_account("Pat@GoogleMail.com") == same_account("pat@gmail.com") != same_account("p.at@corp.example")
