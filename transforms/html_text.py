@@ -42,7 +42,7 @@ def html_to_text(html: str) -> tuple[str, tuple[str, ...]]:
         html = html[:MAX_HTML]
         flags.append(HTML_CUT)
     if not html.isascii():
-        html = _UNPARSABLE.sub("", html)
+        html = _without_unparsable(html)
     if is_hostile(html):
         html = reduce_html(html)
         flags.append(HTML_REDUCED)
@@ -54,9 +54,22 @@ def html_to_text(html: str) -> tuple[str, tuple[str, ...]]:
     return _tidy(clean_text(_convert(html, skipped)), html), tuple(flags)
 
 
+def _without_unparsable(html: str) -> str:
+    """`html` without lone surrogates and the marks. A search for the whole class would cost as much as the conversion."""
+    if QUOTE_OPEN in html or QUOTE_CLOSE in html or BLOCK_OPEN in html:
+        return _UNPARSABLE.sub("", html)
+    try:
+        html.encode()
+    except UnicodeEncodeError:
+        return _UNPARSABLE.sub("", html)
+    return html
+
+
 def _convert(html: str, skipped: list[str]) -> str:
     try:
-        return extract_plain_text(html, preserve_formatting=True, alt_texts=False, links=True, skip_elements=skipped or None)
+        return extract_plain_text(
+            html, preserve_formatting=True, alt_texts=False, links=True, skip_elements=skipped or None
+        )
     except (ValueError, RuntimeError):
         # The parser's own errors derive from these. Never seen; the second reader is slow, so it reads less.
         return slow_text(reduce_html(html[: MAX_HTML // 8]))
@@ -151,13 +164,8 @@ def _bare(match: re.Match[str]) -> str:
 
 # --- hidden ----------------------------------------------------------------------------------------------------------
 _MAX_LOOKED_AT: Final = 2_000
-_NEEDLES: Final = tuple(
-    f"{name}:{space}{value}"
-    for name, value in (
-        ("display", "none"), ("DISPLAY", "none"), ("DISPLAY", "NONE"), ("visibility", "hidden"), ("VISIBILITY", "hidden"),
-        ("height", "0"), ("opacity", "0"),
-    )
-    for space in ("", " ")
+_NEEDLES: Final = (
+    "display:none", "display: none", "DISPLAY", "visibility", "VISIBILITY", "height:0", "height: 0", "opacity:0", "opacity: 0",
 )  # fmt: skip
 _ZERO: Final = re.compile(r"0+(?:\.0*)?(?:px|pt|em|rem|%)?")
 _TINY: Final = re.compile(r"(?:0|1)(?:\.0*)?(?:px|pt)?")
@@ -239,7 +247,10 @@ def _hidden_classes(html: str) -> set[str]:
         position = html.find("</style", start)
         sheet = html[start : position if position >= 0 else start + 65_536][:65_536]
         if "none" in sheet:
-            _read_sheet(_without_media(_COMMENTS.sub("", sheet.partition(">")[2])), hidden, shown)
+            sheet = sheet.partition(">")[2]
+            if "/*" in sheet or "<!--" in sheet:
+                sheet = _COMMENTS.sub("", sheet)
+            _read_sheet(_without_media(sheet), hidden, shown)
         if position < 0:
             break
     return hidden - shown
@@ -310,7 +321,9 @@ def _tidy(text: str, html: str) -> str:
     if " (" in text:
         text = _LINK.sub(_shorten_link, text)
     formatted = "<pre" in html or "<PRE" in html
-    lines = [line.rstrip() for line in text.split("\n")] if formatted else [_tidy_line(line) for line in text.split("\n")]
+    lines = (
+        [line.rstrip() for line in text.split("\n")] if formatted else [_tidy_line(line) for line in text.split("\n")]
+    )
     return _BLANK_LINES.sub("\n\n", "\n".join(lines)).strip()
 
 
@@ -328,7 +341,11 @@ def _shorten_link(match: re.Match[str]) -> str:
     """A link's target is kept where it says more than its label: no mail address twice, no page-long tracking link."""
     target = match[1]
     scheme, _, rest = target.partition(":")
-    if not target or target.startswith("#") or scheme.lower() in {"mailto", "tel", "javascript", "cid", "data", "about", "sms"}:
+    if (
+        not target
+        or target.startswith("#")
+        or scheme.lower() in {"mailto", "tel", "javascript", "cid", "data", "about", "sms"}
+    ):
         return ""
     if not rest.startswith("//"):
         return match[0]
