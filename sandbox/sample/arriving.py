@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from typing import Any
 
 from .autoreplies import away, bounce
 from .bulk import CUSTOMER_LETTERS, STRANGER_LETTERS, calendar_mail, letter
@@ -34,11 +35,11 @@ def post(desk: Desk) -> None:
     """Post the arrivals, and what must be in the mailboxes before for them."""
     delay = 0
 
-    def arrive(mail: Mail, rule: str = CUSTOMER, **more: object) -> str:
+    def arrive(mail: Mail, rule: str = CUSTOMER, **more: Any) -> str:
         nonlocal delay
         delay += 1
         mail.when = desk.now + dt.timedelta(seconds=delay)
-        return desk.post(mail, "arrival", "arrival", rule, delay=delay, **more)  # type: ignore[arg-type]  # options of Desk.post by name
+        return desk.post(mail, "arrival", "arrival", rule, delay=delay, **more)
 
     soon = desk.now
     question = desk.write(

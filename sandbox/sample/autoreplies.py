@@ -22,7 +22,7 @@ from .cast import (
     YUKI,
     ZOFIA,
     Person,
-)  # fmt: skip
+)
 from .desk import MARK, Desk
 from .mime import Mail
 

@@ -7,6 +7,7 @@ import datetime as dt
 import random
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from . import cast, mime
 from .mime import Mail
@@ -83,7 +84,7 @@ class Desk:
         cc: Sequence[cast.Person] = (),
         bcc: Sequence[cast.Person] = (),
         signed: bool = True,
-        **changes: object,
+        **changes: Any,
     ) -> Mail:
         """A mail by `author` as their program writes it, signed; `changes` are further fields of Mail."""
         if signed and author.sign:
@@ -92,7 +93,7 @@ class Desk:
             author.box, tuple(p.box for p in to), subject, text, when, self.message_id(author), tuple(p.box for p in cc),
             tuple(p.box for p in bcc), author.client, author.zone, author.lang, author.charset, author.cte, author.shape,
         )  # fmt: skip
-        return dataclasses.replace(mail, **changes)  # type: ignore[arg-type]  # fields by name, checked by Mail itself
+        return dataclasses.replace(mail, **changes)
 
     def holders(self, mail: Mail) -> dict[str, tuple[str, ...]]:
         """The mailboxes that hold a copy, with usual labels: the author's as sent, each recipient's in the inbox."""

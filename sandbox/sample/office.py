@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
-from .cast import DANA, LEILA, MATTEO, OREN, OWN, OWN_ALIAS, PRIYA, TOMASZ, USERS, YUKI, Person
+from .cast import (
+    BEN,
+    DANA,
+    GRACE,
+    HARUTO,
+    HELENE,
+    JONAS,
+    LEILA,
+    MATTEO,
+    NADIA,
+    OREN,
+    OWN,
+    OWN_ALIAS,
+    PRIYA,
+    TOMASZ,
+    URS,
+    USERS,
+    YUKI,
+    ZOFIA,
+    Person,
+)
 from .desk import Desk
 from .mime import Mail
 
@@ -209,8 +229,6 @@ def private(desk: Desk) -> None:
 
 def off_stage(desk: Desk) -> None:
     """Drafts, trash, spam and chats, and mail from before a mailbox's window: a first sync never sees them."""
-    from .cast import BEN, GRACE, HARUTO, HELENE, JONAS, NADIA, URS, ZOFIA
-
     sides = ((DANA, GRACE), (MATTEO, URS), (YUKI, HARUTO), (LEILA, HELENE), (TOMASZ, ZOFIA), (DANA, BEN))
     for number, (user, customer) in enumerate(sides):
         when = desk.at(1.3 + number * 0.6, [user.address])

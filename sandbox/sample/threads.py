@@ -21,12 +21,11 @@ def answer_subject(subject: str, author: Person) -> str:
 
 def converse(
     desk: Desk, name: str, subject: str, days: float, turns: Iterable[Turn], people: Sequence[Person], *,
-    category: str = "customer thread", rule: str = "customer", shapes: Sequence[str] = (), longest_days: float = 2.5,
-    changes: dict[int, dict[str, object]] | None = None, quoting: bool = True,
+    shapes: Sequence[str] = (), longest_days: float = 2.5,
 ) -> list[Mail]:  # fmt: skip
     """Post a thread that began about `days` ago: each turn goes to the person who spoke before, and to all others as Cc.
 
-    `shapes` replaces the authors' usual shape, turn by turn ("" keeps it); `changes` are fields of single turns' Mail.
+    `shapes` replaces the authors' usual shape, turn by turn ("" keeps it). Ends early where the next turn is not past yet.
     """
     mails: list[Mail] = []
     boxes = [p.address for p in people]
@@ -40,14 +39,12 @@ def converse(
             when = then
         others = [p for p in people if p.address != author.address]
         to = next((p for p in others if before is not None and p.address == before.sender[1]), others[0])
-        more = dict((changes or {}).get(number, {}))
-        if number < len(shapes) and shapes[number]:
-            more["shape"] = shapes[number]
+        shape = shapes[number] if number < len(shapes) else ""
         mail = desk.write(
             author, [to], subject if before is None else answer_subject(subject, author), text, when,
-            cc=[p for p in others if p is not to], answers=before, quoting=quoting, **more,
+            cc=[p for p in others if p is not to], answers=before, shape=shape or author.shape,
         )  # fmt: skip
-        desk.post(mail, name, category, rule)
+        desk.post(mail, name, "customer thread")
         mails.append(mail)
         before = mail
     return mails

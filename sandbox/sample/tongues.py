@@ -22,7 +22,7 @@ from .cast import (
     YUKI,
     ZOFIA,
     Person,
-)  # fmt: skip
+)
 from .desk import Desk
 from .threads import converse
 
@@ -124,7 +124,7 @@ def post(desk: Desk) -> None:
     """Post all talks in other languages than English."""
     for number, (name, subject, days, people, turns) in enumerate(TALKS):
         ordered = sorted(people, key=lambda p: p is turns[0][0], reverse=True)
-        shapes = ("", "mixed") if number % 4 == 0 else ("related",) if number % 5 == 2 else ()
+        shapes: tuple[str, ...] = ("", "mixed") if number % 4 == 0 else ("related",) if number % 5 == 2 else ()
         if name in _AS_HTML:
             shapes = ("alternative",) * len(turns)
         converse(desk, name, subject, days, turns, ordered, shapes=shapes, longest_days=1.0 if days < 8 else 2.5)

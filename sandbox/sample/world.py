@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from . import arriving, autoreplies, bulk, cast, corners, office, talks, tongues
+from . import arriving, autoreplies, bulk, cast, corners, office, outsiders, talks, tongues
 from .desk import Desk
 from .model import World
 
@@ -27,6 +27,7 @@ def build_world(now: dt.datetime, seed: int = 0) -> World:
         office.private,
         office.off_stage,
         autoreplies.post,
+        outsiders.post,
         corners.post,
         arriving.post,
     ):
