@@ -155,6 +155,18 @@ class Outbox:
             return None
         return max(at for at in (now, soonest[0], self._down_until) if at is not None)
 
+    def release(self, team_id: str | None = None) -> int:
+        """Let rows that the index refused, and rows that wait for their time, be tried again at once; how many.
+
+        Raises:
+            StoreUnavailableError: the database cannot be reached.
+        """
+        held = sa.or_(_row.error_class.is_not(None), _row.not_before.is_not(None))
+        mine = held if team_id is None else sa.and_(held, _row.team_id == team_id)
+        free = sa.update(search_outbox).where(mine).values(error_class=None, not_before=None, attempts=0)
+        self._down_until = None
+        return self._database.transaction(lambda connection: connection.execute(free).rowcount)
+
     # --- reading -------------------------------------------------------------------------------------------------------
     def _is_due(self) -> bool:
         return self._down_until is None or self._now() >= self._down_until

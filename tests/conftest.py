@@ -15,6 +15,7 @@ elasticsearch_index_name  an alias name no other test uses; its indexes are remo
 fts_search_index          a fresh search index in an SQLite file
 elasticsearch_search_index  a fresh search index on Elasticsearch                                   [elasticsearch]
 search_index              both of these, one after the other
+store                     writes engagements with their rows and puts them on the outbox, without Gmail
 
 The servers are started once a session, when the first test asks, and shared by all workers of pytest-xdist. They end
 with the session, however it ends. DEALMAIL_TEST_MARIADB (a spec as JSON: {"url": …, "password_ref": …}) and
@@ -41,12 +42,14 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from dealmail.io import migrate
+from dealmail.io import migrate, removal, schema
 from dealmail.io.database import Database, DatabaseSpec
+from dealmail.io.search import SearchIndex, SearchSpec, open_index
 from dealmail.sandbox import servers
 
 SESSION = "DEALMAIL_TEST_SESSION"
@@ -297,3 +300,85 @@ def elasticsearch_index_name(elasticsearch_url: str) -> Iterator[str]:
         left = [str(row["index"]) for row in client.cat.indices(index=f"{name}*", format="json")]
         if left:
             client.indices.delete(index=left)
+
+
+@pytest.fixture
+def elasticsearch_search_index(elasticsearch_url: str, elasticsearch_index_name: str) -> Iterator[SearchIndex]:
+    opened = open_index(SearchSpec(elasticsearch_url, index=elasticsearch_index_name, replicas=0))
+    opened.ensure()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def fts_search_index(tmp_path: pathlib.Path) -> Iterator[SearchIndex]:
+    opened = open_index(SearchSpec(f"sqlite:///{tmp_path / 'search.db'}"))
+    opened.ensure()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(params=["fts", pytest.param("elasticsearch", marks=pytest.mark.elasticsearch)])
+def search_index(request: pytest.FixtureRequest) -> SearchIndex:
+    return request.getfixturevalue(f"{request.param}_search_index")
+
+
+class Store:
+    """Writes engagements as settling would, with contents made from their number."""
+
+    def __init__(self, now: Clock) -> None:
+        self.now = now
+
+    def __call__(
+        self,
+        database: Database,
+        numbers: range | list[int],
+        *,
+        team_id: str = "t1",
+        version: int | None = None,
+        text: str = "",
+    ) -> list[str]:
+        """Insert or replace the engagements of these numbers and put them on the outbox; their ids."""
+        made = [self.rows(number, team_id, version or removal.clock_version(self.now()), text) for number in numbers]
+        ids = [row["id"] for row, *_ in made]
+
+        def work(connection: sa.Connection) -> None:
+            for table in (schema.participant, schema.engagement_link, schema.engagement_copy, schema.engagement):
+                key = table.c.id if table is schema.engagement else table.c.engagement_id
+                connection.execute(sa.delete(table).where(table.c.team_id == team_id, key.in_(ids)))
+            connection.execute(sa.insert(schema.engagement), [row for row, *_ in made])
+            for at, table in enumerate((schema.participant, schema.engagement_link, schema.engagement_copy), 1):
+                connection.execute(sa.insert(table), [row for rows in made for row in rows[at]])
+            versions = {row["id"]: row["version"] for row, *_ in made}
+            removal.put_on_outbox(database, connection, team_id, versions, self.now())
+
+        database.transaction(work)
+        return ids
+
+    def rows(self, number: int, team_id: str, version: int, text: str) -> tuple[Any, ...]:
+        """The rows of one engagement: itself, participants, links, copies."""
+        key = f"{number:032x}"
+        mine = {"team_id": team_id, "engagement_id": key}
+        sender = f"person{number % 7}@customer{number % 3}.example"
+        row = {
+            "team_id": team_id, "id": key, "message_id": f"{number}@customer.example", "sent_at": self.now() - dt.timedelta(hours=number),
+            "direction": "inbound" if number % 2 else "outbound", "sender_address": sender, "sender_name": f"Person {number % 7}",
+            "subject": f"Offer {number}", "text": text or f"Dear all, here is offer number{number}. Regards", "spans": [],
+            "truncated": False, "flags": [], "content_digest": f"{number:064x}", "rank": "r", "version": version,
+            "created_at": self.now(), "updated_at": self.now(),
+        }  # fmt: skip
+        people = [
+            {**mine, "role": "from", "position": 0, "address": sender, "name": f"Person {number % 7}"},
+            {**mine, "role": "to", "position": 0, "address": "ann@team.example", "name": "Ann Rep"},
+        ]
+        links = [
+            {**mine, "kind": "account", "target_id": f"a{number % 3}", "is_primary": True, "via": "domain"},
+            {**mine, "kind": "opportunity", "target_id": f"o{number % 3}", "is_primary": True, "via": "account"},
+        ]
+        copies = [{**mine, "mailbox_id": "m1", "gmail_id": f"{team_id}-{number:x}", "content_digest": f"{number:064x}"}]
+        return row, people, links, copies
+
+
+@pytest.fixture
+def store(clock: Clock) -> Store:
+    return Store(clock)

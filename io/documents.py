@@ -1,0 +1,121 @@
+"""Search documents read in bulk from the database: four statements a batch, whatever its size."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from . import search
+from .database import Database
+from .schema import engagement, engagement_copy, engagement_link, participant
+
+Key = tuple[str, str]
+"""(team_id, engagement_id)"""
+
+BATCH_COUNT = 500
+BATCH_BYTES = 8_000_000
+"""What a batch of documents may hold in memory: this many, and about this much text (a longer one goes alone)."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Versioned:
+    """An engagement's newest version and its document."""
+
+    version: int
+    document: search.Document
+
+
+def text_size() -> sa.ColumnElement[int]:
+    """About how many bytes an engagement's document takes, as SQL."""
+    return sa.func.coalesce(sa.func.length(engagement.c.text), 0) + 1000
+
+
+def batches(sized: Iterable[tuple[Any, int]], count: int = BATCH_COUNT, size: int = BATCH_BYTES) -> Iterator[list[Any]]:
+    """Items with their sizes, in order, in lists of at most `count` items and `size` together (but one item at least)."""
+    batch: list[Any] = []
+    total = 0
+    for item, one in sized:
+        if batch and (len(batch) == count or total + one > size):
+            yield batch
+            batch, total = [], 0
+        batch.append(item)
+        total += one
+    if batch:
+        yield batch
+
+
+def read_documents(connection: sa.Connection, keys: Sequence[Key]) -> dict[Key, Versioned]:
+    """The documents of those of `keys` whose engagement there is.
+
+    The engagement's row is read first. A change that commits between the reads may show in the rest already: then its
+    version is on the outbox still, and the next write puts it right.
+    """
+    if not keys:
+        return {}
+    rows = (
+        connection.execute(sa.select(engagement).where(among(engagement.c.team_id, engagement.c.id, keys)))
+        .mappings()
+        .all()
+    )
+    people = _children(connection, participant, keys)
+    links = _children(connection, engagement_link, keys)
+    copies = _children(connection, engagement_copy, keys)
+    made = {}
+    for row in rows:
+        key = (row["team_id"], row["id"])
+        mailboxes = [copy["mailbox_id"] for copy in copies[key]]
+        made[key] = Versioned(row["version"], search.document(row, people[key], links[key], mailboxes))
+    return made
+
+
+def _children(connection: sa.Connection, table: sa.Table, keys: Sequence[Key]) -> dict[Key, list[Any]]:
+    found: dict[Key, list[Any]] = collections.defaultdict(list)
+    for row in connection.execute(
+        sa.select(table).where(among(table.c.team_id, table.c.engagement_id, keys))
+    ).mappings():
+        found[row["team_id"], row["engagement_id"]].append(row)
+    return found
+
+
+def among(team: sa.Column[Any], engagement_id: sa.Column[Any], keys: Sequence[Key]) -> sa.ColumnElement[bool]:
+    """The rows of these keys: one IN a team, which both databases answer from the primary key."""
+    teams: dict[str, list[str]] = collections.defaultdict(list)
+    for team_id, one in keys:
+        teams[team_id].append(one)
+    return sa.or_(*(sa.and_(team == team_id, engagement_id.in_(ids)) for team_id, ids in teams.items()))
+
+
+def all_documents(database: Database, team_id: str | None = None) -> Iterator[dict[Key, Versioned]]:
+    """Every engagement's document (of one team) in order of (team_id, engagement_id), a bounded batch at a time.
+
+    Raises:
+        StoreUnavailableError: the database cannot be reached.
+    """
+    after: Key = (team_id or "", "")
+    while True:
+        query = (
+            sa.select(engagement.c.team_id, engagement.c.id, text_size())
+            .where(
+                sa.or_(
+                    engagement.c.team_id > after[0],
+                    sa.and_(engagement.c.team_id == after[0], engagement.c.id > after[1]),
+                )
+            )
+            .order_by(engagement.c.team_id, engagement.c.id)
+            .limit(4 * BATCH_COUNT)
+        )
+        if team_id is not None:
+            query = query.where(engagement.c.team_id == team_id)
+        with database.reading() as connection:
+            page = connection.execute(query).all()
+        for keys in batches(((row[0], row[1]), row[2]) for row in page):
+            with database.reading() as connection:
+                found = read_documents(connection, keys)
+            yield {key: found[key] for key in keys if key in found}
+        if len(page) < 4 * BATCH_COUNT:
+            return
+        after = (page[-1][0], page[-1][1])
