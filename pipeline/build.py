@@ -7,6 +7,7 @@ and everything between them may be lost or run twice. See docs/architecture.md.
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from ..transforms.deduplicate_by_message_id import DeduplicateByMessageId
 from ..transforms.fetch_messages import FetchMessages, MessageReader
 from ..transforms.find_due_mailboxes import FindDueMailboxes, MailboxRegister
 from ..transforms.normalize_messages import NormalizeMessages
-from ..transforms.select_customer_mail import CrmStamps, Directories, SelectCustomerMail
+from ..transforms.select_customer_mail import Directories, SelectCustomerMail
 from ..transforms.write_to_elasticsearch import OutboxDrain, WriteToElasticsearch
 from ..transforms.write_to_mariadb import Settlements, WriteToMariaDb
 
@@ -73,7 +74,7 @@ def build(
     root: beam.Pipeline,
     notifications: beam.PCollection,
     ticks: beam.PCollection,
-    crm: CrmStamps,
+    crm: beam.PCollection | None,
     edges: Edges,
     options: GraphOptions,
 ) -> Outputs:
@@ -83,7 +84,8 @@ def build(
         root: the pipeline; only its options are the caller's.
         notifications: PCollection of bytes, the data of Gmail's Pub/Sub messages.
         ticks: PCollection of Tick.
-        crm: how the CRM's version stamps reach SelectCustomerMail on this engine.
+        crm: PCollection of (team id, CRM version), a side input; None where the engine cannot bear one: then workers
+            look for themselves every few seconds.
         edges: how workers open Gmail and the stores.
         options: sizes and windows.
     """
@@ -97,11 +99,13 @@ def build(
 
     # Gates inside go from cheap and private to dear: most mail is dropped before its body is read.
     selected = normalized.messages | "SelectCustomerMail" >> SelectCustomerMail(
-        crm, edges.directories, edges.correspondence
+        edges.directories, edges.correspondence, crm
     )
 
     # A cache: it spares the database copies that arrive close together; the engagement's key there joins the rest.
-    unique = selected.mail | "DeduplicateByMessageId" >> DeduplicateByMessageId(options.dedup_window_s)
+    unique = selected.mail | "DeduplicateByMessageId" >> DeduplicateByMessageId(
+        dt.timedelta(seconds=options.dedup_window_s)
+    )
 
     # Every way a message can end is settled, so no decision is ever only logged.
     outcomes = (

@@ -23,7 +23,9 @@ from .build import GraphOptions
 RUNNERS = ("DirectRunner", "FlinkRunner", "DataflowRunner", "PrismRunner", "PortableRunner")
 EMBEDDED_DATABASE = "sqlite:///dealmail.db"
 _PATHS = {
-    "subscription": re.compile(r"projects/[a-z][-a-z0-9:.]{4,61}[a-z0-9]/subscriptions/[A-Za-z][-A-Za-z0-9._~+%]{2,254}"),
+    "subscription": re.compile(
+        r"projects/[a-z][-a-z0-9:.]{4,61}[a-z0-9]/subscriptions/[A-Za-z][-A-Za-z0-9._~+%]{2,254}"
+    ),
     "topic": re.compile(r"projects/[a-z][-a-z0-9:.]{4,61}[a-z0-9]/topics/[A-Za-z][-A-Za-z0-9._~+%]{2,254}"),
 }
 
@@ -77,14 +79,18 @@ class JobOptions:
             raise OptionError(f"--runner={self.runner}: use one of {', '.join(RUNNERS)}")
         embedded = self.database.url.startswith("sqlite")
         if not self.search and not embedded:
-            raise OptionError("--search is missing: a MariaDB database needs --search=https://… (or sqlite:///FILE for FTS5)")
+            raise OptionError(
+                "--search is missing: a MariaDB database needs --search=https://… (or sqlite:///FILE for FTS5)"
+            )
         if self.search and urllib.parse.urlsplit(self.search).scheme not in {"http", "https", "sqlite"}:
             raise OptionError(f"--search={self.search}: use https://HOST:PORT, or sqlite:///FILE for FTS5")
         if urllib.parse.urlsplit(self.search).password:
             raise OptionError(f"--search holds a password; name it with --search_password={secret_refs.FORMS}")
         if not self.is_local:
             if embedded:
-                raise OptionError(f"--runner={self.runner} needs a database its workers can reach: --database=mysql+pymysql://…")
+                raise OptionError(
+                    f"--runner={self.runner} needs a database its workers can reach: --database=mysql+pymysql://…"
+                )
             if not self.subscription:
                 raise OptionError(f"--runner={self.runner} needs --subscription=projects/PROJECT/subscriptions/NAME")
             if self.once:
@@ -110,31 +116,79 @@ def make_parser() -> argparse.ArgumentParser:
     )
     defaults = JobOptions()
     add = parser.add_argument_group("stores").add_argument
-    add("--database", default=EMBEDDED_DATABASE, help="sqlite:///FILE or mysql+pymysql://USER@HOST/NAME (default: %(default)s)")
+    add(
+        "--database",
+        default=EMBEDDED_DATABASE,
+        help="sqlite:///FILE or mysql+pymysql://USER@HOST/NAME (default: %(default)s)",
+    )
     add("--database_password", default="", metavar="SECRET", help="name of the database's password")
-    add("--search", default="", help="https://HOST:PORT of Elasticsearch, or sqlite:///FILE (default: FTS5 beside the database)")
+    add(
+        "--search",
+        default="",
+        help="https://HOST:PORT of Elasticsearch, or sqlite:///FILE (default: FTS5 beside the database)",
+    )
     add("--search_password", default="", metavar="SECRET", help="name of Elasticsearch's API key or USER:PASSWORD")
     add("--search_index", default=defaults.search_index, help="alias of the index (default: %(default)s)")
     add = parser.add_argument_group("Gmail and sign-in").add_argument
     add("--gmail_endpoint", default="", help="another Gmail API, such as the sandbox (default: Google's)")
-    add("--oauth_client", default="", metavar="SECRET", help="name of the OAuth client's JSON, for tokens of consented mailboxes")
+    add(
+        "--oauth_client",
+        default="",
+        metavar="SECRET",
+        help="name of the OAuth client's JSON, for tokens of consented mailboxes",
+    )
     add("--token_key", default="", metavar="SECRET", help="name of the key that encrypts tokens (default: env:DEALMAIL_KEY, "
         "else a file beside the SQLite database)")  # fmt: skip
-    add("--poll_minutes", type=float, default=15.0, help="how often each mailbox is polled, push or not (default: %(default)s)")
-    add("--search_plan", action="store_true", help="let a first sync ask Gmail's search for the CRM's people where that is cheaper")
+    add(
+        "--poll_minutes",
+        type=float,
+        default=15.0,
+        help="how often each mailbox is polled, push or not (default: %(default)s)",
+    )
+    add(
+        "--search_plan",
+        action="store_true",
+        help="let a first sync ask Gmail's search for the CRM's people where that is cheaper",
+    )
     add = parser.add_argument_group("push notifications").add_argument
-    add("--subscription", default="", help="projects/P/subscriptions/S that Gmail's notifications arrive on (default: poll only)")
+    add(
+        "--subscription",
+        default="",
+        help="projects/P/subscriptions/S that Gmail's notifications arrive on (default: poll only)",
+    )
     add("--topic", default="", help="projects/P/topics/T that mailboxes are watched to (default: no watch is made)")
-    add("--pubsub_endpoint", default="", metavar="HOST:PORT", help="another Pub/Sub, such as the sandbox or an emulator")
+    add(
+        "--pubsub_endpoint", default="", metavar="HOST:PORT", help="another Pub/Sub, such as the sandbox or an emulator"
+    )
     add = parser.add_argument_group("engine").add_argument
-    add("--runner", default="DirectRunner", choices=RUNNERS, help="DirectRunner: this process, in bounded passes (default)")
+    add(
+        "--runner",
+        default="DirectRunner",
+        choices=RUNNERS,
+        help="DirectRunner: this process, in bounded passes (default)",
+    )
     add("--once", action="store_true", help="work until nothing is due, then stop: one pass from cron")
     add("--lease_seconds", type=float, default=120.0, help="how long a claimed message may take (default: %(default)s)")
     add("--claim_batch", type=int, default=50, help="messages a mailbox may claim at once (default: %(default)s)")
     add("--fetch_threads", type=int, default=16, help="messages read from Gmail side by side (default: %(default)s)")
-    add("--fetch_batch", type=int, default=defaults.graph.fetch_batch, help="messages a fetch batch (default: %(default)s)")
-    add("--settle_batch", type=int, default=defaults.graph.settle_batch, help="messages a transaction (default: %(default)s)")
-    add("--shards", type=int, default=defaults.graph.shards, help="settling batches of a team side by side (default: %(default)s)")
+    add(
+        "--fetch_batch",
+        type=int,
+        default=defaults.graph.fetch_batch,
+        help="messages a fetch batch (default: %(default)s)",
+    )
+    add(
+        "--settle_batch",
+        type=int,
+        default=defaults.graph.settle_batch,
+        help="messages a transaction (default: %(default)s)",
+    )
+    add(
+        "--shards",
+        type=int,
+        default=defaults.graph.shards,
+        help="settling batches of a team side by side (default: %(default)s)",
+    )
     add("--dedup_window_s", type=float, default=defaults.graph.dedup_window_s,
         help="how long a seen Message-ID is remembered before the database has to tell (default: %(default)s)")  # fmt: skip
     add("--log_level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"), help="(default: %(default)s)")
@@ -159,14 +213,16 @@ def parse(argv: Sequence[str]) -> tuple[JobOptions, list[str]]:
     if rest and given.runner == "DirectRunner":
         close = f"unknown option {rest[0]}"
         raise OptionError(f"{close}; see --help")
-    quota = QuotaLimits(**{f.name: getattr(given, f"quota_{f.name}") for f in dataclasses.fields(QuotaLimits)})
     try:
+        quota = QuotaLimits(**{f.name: getattr(given, f"quota_{f.name}") for f in dataclasses.fields(QuotaLimits)})
         graph = GraphOptions(given.dedup_window_s, given.fetch_batch, given.settle_batch, given.shards)
         database = _database(given.database, given.database_password, given.runner)
     except ValueError as error:
         raise OptionError(str(error)) from None
     plain: dict[str, Any] = {
-        f.name: getattr(given, f.name) for f in dataclasses.fields(JobOptions) if f.name not in {"database", "quota", "graph"}
+        f.name: getattr(given, f.name)
+        for f in dataclasses.fields(JobOptions)
+        if f.name not in {"database", "quota", "graph"}
     }
     options = JobOptions(database=database, quota=quota, graph=graph, **plain)
     return options, rest
@@ -180,9 +236,13 @@ def _database(url: str, password_ref: str, runner: str) -> DatabaseSpec:
     if parsed.password is None:
         return DatabaseSpec(url, password_ref)
     if runner != "DirectRunner":
-        raise OptionError(f"--database holds a password, which {runner} would show; name it: --database_password={secret_refs.FORMS}")
+        raise OptionError(
+            f"--database holds a password, which {runner} would show; name it: --database_password={secret_refs.FORMS}"
+        )
     os.environ["DEALMAIL_DATABASE_PASSWORD"] = str(parsed.password)
-    return DatabaseSpec(parsed.set(password=None).render_as_string(hide_password=False), "env:DEALMAIL_DATABASE_PASSWORD")
+    return DatabaseSpec(
+        parsed._replace(password=None).render_as_string(hide_password=False), "env:DEALMAIL_DATABASE_PASSWORD"
+    )
 
 
 def require_tools(options: JobOptions) -> None:

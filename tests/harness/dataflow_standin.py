@@ -45,7 +45,11 @@ class DataflowStandin:
                 status, answer, headers = standin._answer(self.command, self.path, body, self.headers)
                 data = json.dumps(answer).encode()
                 self.send_response(status)
-                for name, value in {**headers, "Content-Type": "application/json", "Content-Length": str(len(data))}.items():
+                for name, value in {
+                    **headers,
+                    "Content-Type": "application/json",
+                    "Content-Length": str(len(data)),
+                }.items():
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(data)
@@ -75,7 +79,11 @@ class DataflowStandin:
         made_up = dict.fromkeys(("client_id", "client_secret", "refresh_token", "token"), "standin")
         token.write_text(json.dumps({"type": "authorized_user", "expiry": "2099-01-01T00:00:00Z", **made_up}))
         return {
-            **{k: v for k, v in os.environ.items() if "proxy" not in k.lower() and not k.startswith(("GOOGLE_", "CLOUDSDK_"))},
+            **{
+                k: v
+                for k, v in os.environ.items()
+                if "proxy" not in k.lower() and not k.startswith(("GOOGLE_", "CLOUDSDK_"))
+            },
             "STORAGE_EMULATOR_HOST": self.url,
             "http_proxy": self.url,
             "no_proxy": "127.0.0.1,localhost",
@@ -116,7 +124,11 @@ class DataflowStandin:
         if found := _BUCKET.fullmatch(url.path):
             name = urllib.parse.unquote(found["name"] or "")
             if not name:
-                return 200, {"name": BUCKET, "projectNumber": "1", "softDeletePolicy": {"retentionDurationSeconds": "0"}}, {}
+                return (
+                    200,
+                    {"name": BUCKET, "projectNumber": "1", "softDeletePolicy": {"retentionDurationSeconds": "0"}},
+                    {},
+                )
             if name in self.objects:
                 return 200, self._described(name), {}
             return 404, {"error": {"code": 404, "message": "no such object"}}, {}
@@ -124,7 +136,9 @@ class DataflowStandin:
             if found["rest"]:
                 return 200, {}, {}
             if verb == "POST":
-                self.jobs.append({**json.loads(body), "id": f"job-{len(self.jobs)}", "currentState": "JOB_STATE_RUNNING"})
+                self.jobs.append(
+                    {**json.loads(body), "id": f"job-{len(self.jobs)}", "currentState": "JOB_STATE_RUNNING"}
+                )
                 return 200, self.jobs[-1], {}
             return (200, self.jobs[-1], {}) if found["id"] else (200, {"jobs": self.jobs}, {})
         self.unknown.append(f"{verb} {url.path}")
@@ -134,7 +148,14 @@ class DataflowStandin:
         data = self.objects[name]
         checksum = base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
         digest = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
-        return {"bucket": BUCKET, "name": name, "generation": "1", "size": str(len(data)), "crc32c": checksum, "md5Hash": digest}
+        return {
+            "bucket": BUCKET,
+            "name": name,
+            "generation": "1",
+            "size": str(len(data)),
+            "crc32c": checksum,
+            "md5Hash": digest,
+        }
 
 
 def every_text(message: Any) -> Iterator[bytes]:

@@ -1,0 +1,179 @@
+"""The edges of a run, opened once a process: what the graph's factories hand out on a worker, and what the service asks.
+
+A factory is a function of the JobOptions alone, so it pickles without a secret. The first call in a process opens the
+database, the vault and the rest; every later one gets the same.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import threading
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from ..io import migrate, secret_refs
+from ..io.claims import ClaimOptions, GmailClaims
+from ..io.correspondence import DatabaseCorrespondence
+from ..io.crm import DatabaseDirectories, crm_stamps
+from ..io.database import Database
+from ..io.google_signin import GmailAccounts, GoogleSettings
+from ..io.key_choice import key_ref
+from ..io.ledger import Ledger
+from ..io.message_reader import GmailMessageReader, ReaderOptions
+from ..io.outbox import Outbox
+from ..io.quota import Quota
+from ..io.search import SearchIndex, SearchSpec, open_index
+from ..io.settlements import DatabaseSettlements
+from ..io.vault import Digests, Vault, read_keys
+from .build import Edges
+from .options import JobOptions
+
+_lock = threading.RLock()
+_opened: dict[JobOptions, OpenEdges] = {}
+
+
+def utc_now() -> dt.datetime:
+    """The time, UTC."""
+    return dt.datetime.now(dt.UTC)
+
+
+def search_spec(options: JobOptions) -> SearchSpec:
+    """Where the index is: as given, else full text in the database's own file."""
+    return SearchSpec(
+        options.search or options.database.url, index=options.search_index, secret_ref=options.search_password
+    )
+
+
+class OpenEdges:
+    """Everything one process needs of the world, opened on first use and shared by its threads."""
+
+    def __init__(self, options: JobOptions) -> None:
+        """Nothing is opened yet."""
+        self._options = options
+
+    @functools.cached_property
+    def database(self) -> Database:
+        """The database, its schema checked; an embedded one is made on first use."""
+        return migrate.open_database(self._options.database)
+
+    @functools.cached_property
+    def keys(self) -> tuple[bytes, ...]:
+        """Key material for tokens and digests."""
+        return read_keys(key_ref(self._options.token_key, self._options.database))
+
+    @functools.cached_property
+    def search_index(self) -> SearchIndex:
+        """The index; the outbox makes it where it is not there yet."""
+        return open_index(search_spec(self._options))
+
+    @functools.cached_property
+    def accounts(self) -> GmailAccounts:
+        """Gmail, mailbox by mailbox."""
+        settings = GoogleSettings(
+            **({"endpoint": self._options.gmail_endpoint} if self._options.gmail_endpoint else {}),
+            client_ref=self._options.oauth_client,
+        )
+        return GmailAccounts(self.database, Vault(self.keys), settings, utc_now)
+
+    @functools.cached_property
+    def ledger(self) -> Ledger:
+        """The ledger, as the register of mailboxes."""
+        return Ledger(self.database, utc_now)
+
+    @functools.cached_property
+    def claims(self) -> GmailClaims:
+        """Transaction 1."""
+        given = self._options
+        claiming = ClaimOptions(
+            batch=given.claim_batch, lease_seconds=given.lease_seconds, topic=given.topic,
+            poll_interval=dt.timedelta(minutes=given.poll_minutes),
+        )  # fmt: skip
+        return GmailClaims(self.database, self.accounts, Quota(self.database, given.quota), claiming, utc_now)
+
+    @functools.cached_property
+    def reader(self) -> GmailMessageReader:
+        """Gmail's messages, many at once."""
+        return GmailMessageReader(self.accounts, ReaderOptions(threads=self._options.fetch_threads))
+
+    @functools.cached_property
+    def directories(self) -> DatabaseDirectories:
+        """One compact CRM directory a team."""
+        return DatabaseDirectories(self.database)
+
+    @functools.cached_property
+    def correspondence(self) -> DatabaseCorrespondence:
+        """Whom the teams wrote to."""
+        return DatabaseCorrespondence(self.database, Digests(self.keys))
+
+    @functools.cached_property
+    def settlements(self) -> DatabaseSettlements:
+        """Transaction 2."""
+        return DatabaseSettlements(self.database, utc_now, Digests(self.keys))
+
+    @functools.cached_property
+    def outbox(self) -> Outbox:
+        """Transaction 3."""
+        return Outbox(self.database, self.search_index, now=utc_now)
+
+    def next_due(self, now: dt.datetime) -> dt.datetime | None:
+        """When a mailbox or the outbox next has something to do (UTC); None: nothing is planned."""
+        return min((at for at in (self.ledger.next_due(now), self.outbox.next_due(now)) if at), default=None)
+
+    def crm_stamps(self) -> Sequence[tuple[str, int]]:
+        """(team id, CRM version) of every team."""
+        return crm_stamps(self.database)
+
+    def close(self) -> None:
+        """Close what was opened; a later call opens anew."""
+        with _lock:
+            _opened.pop(self._options, None)
+        for name in ("reader", "search_index", "database"):
+            if name in self.__dict__:
+                self.__dict__[name].close()
+
+
+def open_edges(options: JobOptions) -> OpenEdges:
+    """This process's edges for `options`."""
+    with _lock:
+        if options not in _opened:
+            _opened[options] = OpenEdges(options)
+        return _opened[options]
+
+
+def _edge(options: JobOptions, name: str) -> object:
+    with _lock:  # two threads must not open one edge twice
+        return getattr(open_edges(options), name)
+
+
+def factories(options: JobOptions) -> Edges:
+    """What build() hands to the steps."""
+    names = {"register": "ledger"}
+    return Edges(
+        **{field: functools.partial(_edge, options, names.get(field, field)) for field in Edges.__dataclass_fields__}
+    )
+
+
+def read_crm_stamps(options: JobOptions) -> Sequence[tuple[str, int]]:
+    """(team id, CRM version) of every team, on a worker."""
+    return open_edges(options).crm_stamps()
+
+
+def check(options: JobOptions) -> None:
+    """Open what can be refused at once, before anything starts: the database and its schema, the keys, the OAuth client.
+
+    Raises:
+        SchemaError: the database has another schema; the text names the command that mends it.
+        StoreUnavailableError: the database cannot be reached.
+        SecretNotFoundError: a named secret cannot be read.
+        VaultError: the key is too short.
+    """
+    opened = open_edges(options)
+    secret_refs_named = [options.search_password, options.oauth_client]
+    for ref in secret_refs_named:
+        if ref:
+            secret_refs.resolve(ref)
+    _ = opened.keys
+    with opened.database.reading() as connection:
+        connection.execute(sa.text("select 1"))

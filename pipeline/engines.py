@@ -1,0 +1,150 @@
+"""The engines: where notifications, ticks and CRM stamps come from on each, and how the run is kept going.
+
+All that differs between one machine, Flink and Dataflow is in this file; the graph is build.py's on all of them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
+from apache_beam.transforms.periodicsequence import PeriodicImpulse, RebaseMode
+from apache_beam.transforms.trigger import AccumulationMode, AfterProcessingTime, Repeatedly
+from apache_beam.transforms.window import GlobalWindows
+
+from ..io.pubsub import PubSubSpec, PullSource, ReadNotifications
+from ..transforms.records import Tick
+from . import edges
+from .build import Outputs, build
+from .inbox import Inbox, ReadInbox
+from .local_service import GraphPass, LocalService, NoNotifications, NotificationSource
+from .options import JobOptions
+
+_log = logging.getLogger(__name__)
+
+TICK_S = 2.0
+"""Seconds between two ticks of an endless run: how soon due polls, freed leases and the outbox are looked at."""
+
+STAMPS_S = 30.0
+"""Seconds between two looks at the CRM's versions on engines with side inputs."""
+
+
+def utc_now() -> dt.datetime:
+    """The time, UTC."""
+    return dt.datetime.now(dt.UTC)
+
+
+# --- one machine -----------------------------------------------------------------------------------------------------
+def run_local(options: JobOptions, stop: threading.Event | None = None) -> int:
+    """Run passes until a signal, or with `once` until nothing is due. Returns the exit code."""
+    stop = stop or _stop_on_signals()
+    opened = edges.open_edges(options)
+    source: NotificationSource = (
+        PullSource(PubSubSpec(options.subscription, options.pubsub_endpoint))
+        if options.subscription
+        else NoNotifications(stop)
+    )
+
+    def lay_out(root: beam.Pipeline, inbox: Inbox) -> Outputs:
+        return build(
+            root,
+            root | "ReadNotifications" >> ReadInbox(inbox, "notifications", bytes),
+            root | "EveryTick" >> ReadInbox(inbox, "ticks", Tick),
+            root | "LoadCrm" >> ReadInbox(inbox, "crm_stamps", tuple[str, int]),
+            edges.factories(options),
+            options.graph,
+        )
+
+    graph = GraphPass(lay_out)
+    service = LocalService(graph, source, opened.next_due, opened.crm_stamps, now=utc_now, stop=stop)
+    try:
+        if options.once:
+            _log.info("nothing more is due after %d passes", service.run_once())
+        else:
+            _log.info("running; mailboxes are polled every %g minutes", options.poll_minutes)
+            service.run()
+    finally:
+        source.close()
+        graph.close()
+        opened.close()
+    for name, count in sorted(service.totals.items()):
+        _log.info("%s: %d", name, count)
+    return 0
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *unused: stop.set())
+    return stop
+
+
+# --- endless engines -------------------------------------------------------------------------------------------------
+class _ReadStamps(beam.DoFn):
+    def __init__(self, stamps: Callable[[], Sequence[tuple[str, int]]]) -> None:
+        self._stamps = stamps
+
+    def process(self, unused_tick: Any) -> Iterable[tuple[str, int]]:
+        yield from self._stamps()
+
+
+def _every(seconds: float) -> PeriodicImpulse:
+    # Its default start is when the module was imported: a template that lives long would replay every beat since.
+    return PeriodicImpulse(fire_interval=seconds, rebase=RebaseMode.REBASE_START)
+
+
+def lay_out_endless(root: beam.Pipeline, options: JobOptions) -> Outputs:
+    """The graph with the endless sources of `options.runner`."""
+    if options.runner == "DataflowRunner":
+        notifications = root | "ReadNotifications" >> beam.io.ReadFromPubSub(subscription=options.subscription)
+    else:
+        notifications = root | "ReadNotifications" >> ReadNotifications(
+            PubSubSpec(options.subscription, options.pubsub_endpoint)
+        )
+    ticks = (
+        root
+        | "EveryTick" >> _every(TICK_S)
+        | "Tick" >> beam.Map(lambda at: Tick(dt.datetime.fromtimestamp(float(at), dt.UTC))).with_output_types(Tick)
+    )
+    crm = None
+    if options.runner == "DataflowRunner":
+        # A stamp that is missing or late costs nothing but a look at the database: directories refresh themselves too.
+        stamps = functools.partial(edges.read_crm_stamps, options)
+        crm = (
+            root
+            | "EveryStamp" >> _every(STAMPS_S)
+            | "LoadCrm" >> beam.ParDo(_ReadStamps(stamps)).with_output_types(tuple[str, int])
+            | "LatestStamps"
+            >> beam.WindowInto(
+                GlobalWindows(),
+                trigger=Repeatedly(AfterProcessingTime(1)),
+                accumulation_mode=AccumulationMode.DISCARDING,
+            )
+        )
+    return build(root, notifications, ticks, crm, edges.factories(options), options.graph)
+
+
+def beam_options(options: JobOptions, rest: Sequence[str]) -> PipelineOptions:
+    """Beam's own options for an endless run: streaming, and nothing of the main session or the command line's machine."""
+    made = PipelineOptions([f"--runner={options.runner}", *rest])
+    made.view_as(StandardOptions).streaming = True
+    made.view_as(SetupOptions).save_main_session = False
+    return made
+
+
+def submit(options: JobOptions, rest: Sequence[str], *, wait: bool = True) -> beam.runners.runner.PipelineResult:
+    """Hand the endless graph to its runner, and wait for its end if asked to."""
+    root = beam.Pipeline(options=beam_options(options, rest))
+    lay_out_endless(root, options)
+    result = root.run()
+    if wait:
+        result.wait_until_finish()
+    return result

@@ -1,0 +1,58 @@
+"""The entry: options in, graph built, runner started; errors of the options in one line, before anything starts."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from ..io.secret_refs import SecretNotFoundError
+from ..transforms.errors import DealmailError
+from . import edges
+from .engines import run_local, submit
+from .options import OptionError, parse, require_tools
+
+_log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the job as `argv` says; the exit code: 0 done, 1 it failed, 2 an option cannot be used."""
+    try:
+        options, rest = parse(argv)
+        require_tools(options)
+        logging.basicConfig(
+            level=options.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+        )
+        _quiet_libraries()
+        edges.check(options)
+    except (OptionError, SecretNotFoundError) as error:
+        print(f"run_pipeline.py: {error}", file=sys.stderr)
+        return 2
+    except DealmailError as error:
+        print(f"run_pipeline.py: {error}", file=sys.stderr)
+        return 1
+    except sa.exc.OperationalError as error:
+        code = next(iter(getattr(error.orig, "args", ())), "")
+        print(f"run_pipeline.py: the database refused ({type(error.orig).__name__} {code})", file=sys.stderr)
+        return 1
+    if options.is_local:
+        return run_local(options)
+    submit(options, rest)
+    return 0
+
+
+def _quiet_libraries() -> None:
+    # Their INFO lines speak of every request; those of HTTP clients would show search terms and addresses.
+    for name in (
+        "apache_beam",
+        "google",
+        "googleapiclient",
+        "elastic_transport",
+        "elasticsearch",
+        "urllib3",
+        "alembic",
+        "httplib2",
+    ):
+        logging.getLogger(name).setLevel(logging.WARNING)
