@@ -5,14 +5,17 @@ from __future__ import annotations
 import datetime as dt
 import getpass
 import pathlib
+import webbrowser
 from typing import TYPE_CHECKING
 
 import click
 
+from . import queries
 from .context import BadInputError, Settings, with_settings
 from .looking import mailbox_named
 
 if TYPE_CHECKING:
+    from ..io.consent_flow import SignIn
     from ..io.database import Database
     from ..io.google_signin import GoogleSettings
     from ..io.mailboxes import MailboxRow
@@ -46,6 +49,13 @@ def open_vault(settings: Settings) -> Vault:
     from ..io.vault import Vault, read_keys
 
     return Vault(read_keys(key_ref(settings.token_key, settings.spec())))
+
+
+def open_sign_in(settings: Settings, database: Database, client_secret: str = "") -> SignIn:
+    """What connects and disconnects mailboxes, as the settings say."""
+    from ..io.consent_flow import SignIn
+
+    return SignIn(database, open_vault(settings), google_settings(settings, client_secret), utc_now)
 
 
 def user_of(database: Database, team_id: str, address: str) -> str:
@@ -101,29 +111,26 @@ def connect(
 
     The user, or the admin's list, is the CRM's: only addresses of the team's users can be connected.
     """
-    from ..io import connecting
-    from ..io.google_signin import GmailAccounts
-
-    google = google_settings(settings, client_secret or "")
     with settings.open_database() as database:
         team_id = settings.team_id(database)
         box = known_mailbox(database, team_id, address)
-        vault = open_vault(settings)
-        accounts = GmailAccounts(database, vault, google, utc_now)
+        sign_in = open_sign_in(settings, database, client_secret or "")
         if delegated:
-            kind, values = "delegated", {"key_ref": f"file:{pathlib.Path(delegated).resolve()}", "subject": box.address}
+            listed = queries.user_addresses(database, team_id)
+            sign_in.delegate(box.id, f"file:{pathlib.Path(delegated).resolve()}", getpass.getuser(), listed)
         else:
-            kind = "oauth"
-            values = connecting.ask_consent(
-                google, box.address, open_browser=not no_browser, tell=lambda url: click.echo(f"Sign in here: {url}")
-            )
-        row = connecting.connect(
-            database, vault, accounts, box.id, kind, values, actor=getpass.getuser(), now=utc_now()  # type: ignore[arg-type]  # a Literal above
-        )  # fmt: skip
+            sign_in.consent(box.id, getpass.getuser(), lambda url: _show(url, no_browser=no_browser))
+        row = known_mailbox(database, team_id, address)
     if row.import_on:
         click.echo(f"{row.address} is connected; its mail is being read.")
     else:
         click.echo(f"{row.address} is connected. `dealmail import on {row.address}` starts reading its mail.")
+
+
+def _show(url: str, *, no_browser: bool) -> None:
+    click.echo(f"Sign in here: {url}")
+    if not no_browser:
+        webbrowser.open(url)
 
 
 @click.command(name="import")
@@ -133,11 +140,9 @@ def connect(
 def import_(settings: Settings, switch: str, address: str) -> None:
     """Turn the import of the mailbox ADDRESS on or off.
 
-    Off holds from the moment the command returns: nothing more is written for the mailbox, the watch is stopped and the token
+    Off holds from the moment the command returns: nothing more is written for the mailbox; the watch is stopped and the token
     revoked.
     """
-    from ..io import connecting
-    from ..io.google_signin import GmailAccounts
     from ..io.mailboxes import Mailboxes
 
     with settings.open_database() as database:
@@ -150,14 +155,14 @@ def import_(settings: Settings, switch: str, address: str) -> None:
                 click.echo(f"Now sign in at Google: `dealmail connect {row.address}`.")
             return
         box = mailbox_named(database, team_id, address)
-        boxes.turn_off(box["id"], getpass.getuser())
+        open_sign_in(settings, database).disconnect(box["id"], getpass.getuser())
         click.echo(f"Import of {box['address']} is off: nothing more is read or written.")
-        google, vault = google_settings(settings), open_vault(settings)
-        accounts = GmailAccounts(database, vault, google, utc_now)
-        for failed in connecting.let_go(
-            database, accounts, google, vault, box["id"], actor=getpass.getuser(), now=utc_now()
-        ):
-            click.echo(f"But {failed}.", err=True)
+        last = boxes.consents(box["id"])[-1]
+        if last.action == "revoked" and last.detail:
+            click.echo(
+                f"Google could not be told everything ({last.detail}); the token is forgotten here all the same.",
+                err=True,
+            )
 
 
 @click.command()

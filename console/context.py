@@ -16,6 +16,7 @@ from ..transforms.errors import DealmailError, StoreUnavailableError
 
 if TYPE_CHECKING:  # SQLAlchemy takes a second to load, which `dealmail --help` need not wait for
     from ..io.database import Database, DatabaseSpec
+    from ..io.search import SearchSpec
 
 DEFAULT_DATABASE = "sqlite:///dealmail.db"
 DEFAULT_TEAM = "default"
@@ -47,6 +48,8 @@ class Settings:
     database: str = DEFAULT_DATABASE
     database_password: str = ""
     search: str = ""
+    search_password: str = ""
+    search_index: str = "dealmail"
     team: str = ""
     token_key: str = ""
     gmail_endpoint: str = ""
@@ -74,6 +77,21 @@ class Settings:
 
         url = sa.engine.make_url(self.spec().url)
         return pathlib.Path(url.database) if url.drivername == "sqlite" and url.database else None
+
+    def search_spec(self) -> SearchSpec:
+        """Where the search index is: as given, else full text in the SQLite database's own file.
+
+        Raises:
+            BadInputError: none is given for a MariaDB database, or a URL that is not supported.
+        """
+        from ..io.search import SearchSpec
+
+        if not self.search and self.sqlite_file is None:
+            raise BadInputError("say --search=https://… : a MariaDB database has no full-text index of dealmail's")
+        try:
+            return SearchSpec(self.search or self.database, index=self.search_index, secret_ref=self.search_password)
+        except ValueError as error:
+            raise BadInputError(str(error)) from None
 
     @contextlib.contextmanager
     def open_database(self, *, create: bool = False) -> Iterator[Database]:
@@ -151,6 +169,8 @@ def _common_options() -> list[click.Option]:
             "Search index: https://… or sqlite:///FILE. [default: full text beside the database]",
             "DEALMAIL_SEARCH",
         ),
+        option("--search-password", "Name of Elasticsearch's API key or USER:PASSWORD."),
+        option("--search-index", "Alias of its index. [default: dealmail]"),
         option("--team", "Which team. [default: `default`, or the only one]", "DEALMAIL_TEAM"),
         option(
             "--token-key",

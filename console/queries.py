@@ -26,6 +26,7 @@ from ..io.schema import (
     participant,
     search_outbox,
     user,
+    user_address,
 )
 from .tables import iso
 
@@ -303,3 +304,17 @@ def crm_names(database: Database, team_id: str, kind: str, ids: Sequence[str]) -
             sa.select(table).where(table.c.team_id == team_id, table.c.id.in_(list(ids)))
         ).mappings()
         return {row["id"]: row["name"] or row.get("address") or row["id"] for row in rows}
+
+
+def engagement_count(database: Database, team_id: str) -> int:
+    """Stored engagements of the team."""
+    with database.reading() as connection:
+        return connection.execute(
+            sa.select(sa.func.count()).select_from(engagement).where(engagement.c.team_id == team_id)
+        ).scalar_one()
+
+
+def user_addresses(database: Database, team_id: str) -> list[str]:
+    """Every address of the team's users."""
+    with database.reading() as connection:
+        return list(connection.scalars(sa.select(user_address.c.address).where(user_address.c.team_id == team_id)))

@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .context import BadInputError, Settings, with_settings
+from .connecting import utc_now
+from .context import BadInputError, FailedError, Settings, with_settings
 from .looking import chosen_links
 from .tables import Format, format_option, iso, short, write_jsonl
 
 if TYPE_CHECKING:
+    from ..io.database import Database
+    from ..io.index_check import Report as IndexReport
+    from ..io.outbox import Outbox
     from ..io.search import Hit, SearchIndex
+
+DRAIN = 5000
 
 
 @contextlib.contextmanager
@@ -136,7 +142,7 @@ def index() -> None:
 
 
 @index.command()
-@click.option("--repair", is_flag=True, help="Put what differs on the outbox, and index it now.")
+@click.option("--repair", is_flag=True, help="Put what differs on the outbox and index it now.")
 @format_option
 @with_settings
 def check(settings: Settings, repair: bool, format_: Format) -> None:
@@ -145,10 +151,58 @@ def check(settings: Settings, repair: bool, format_: Format) -> None:
 
     with settings.open_database() as database, open_search(settings) as opened:
         team_id = settings.team_id(database)
-        index_check.check(database, opened, team_id)
+        if repair:
+            report = index_check.repair(database, opened, now=utc_now, team_id=team_id)
+            outbox = open_outbox(database, opened)
+            while outbox.drain(DRAIN):
+                pass
+            opened.refresh()
+            left = index_check.check(database, opened, team_id)
+        else:
+            report = left = index_check.check(database, opened, team_id)
+        shown = report_row(report, left)
+        if format_ == "jsonl":
+            write_jsonl([shown])
+        else:
+            click.echo(f"{report.engagements} engagements in the database, {report.indexed} in the index")
+            click.echo(f"{report.waiting} wait on the outbox, {report.parked} are refused by the index")
+            for kind, number in sorted(report.differences.items()):
+                click.echo(f"{number} differ: {index_check.KINDS[kind]}")
+            for one in report.examples:
+                click.echo(f"  {one.engagement_id}  {one.kind}")
+            click.echo(
+                "they agree" if report.equal else "mended" if left.equal else "they differ; --repair mends what can be"
+            )
+    if not left.equal:
+        raise FailedError("database and search index differ")
+
+
+def report_row(report: IndexReport, left: IndexReport) -> dict[str, Any]:
+    """A comparison as `dealmail index check --format jsonl` shows it; `left` is how it is after a repair."""
+    return {
+        "engagements": report.engagements,
+        "indexed": report.indexed,
+        "waiting": report.waiting,
+        "refused": report.parked,
+        "differences": dict(report.differences),
+        "mended": report.mended,
+        "equal": left.equal,
+    }
 
 
 @index.command()
 @with_settings
 def rebuild(settings: Settings) -> None:
-    """Fill a fresh index from the database and let it take the old one's place, without a gap in search."""
+    """Fill a fresh index from the database, of all teams, and let it take the old one's place without a gap in search."""
+    from ..io import index_check
+
+    with settings.open_database() as database, open_search(settings) as opened:
+        count = index_check.rebuild(database, opened, open_outbox(database, opened), now=utc_now)
+    click.echo(f"{count} engagements are in the fresh index, which answers from now on")
+
+
+def open_outbox(database: Database, opened: SearchIndex) -> Outbox:
+    """The search outbox over these two stores."""
+    from ..io.outbox import Outbox
+
+    return Outbox(database, opened, now=utc_now)
