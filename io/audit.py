@@ -1,0 +1,219 @@
+"""The audit: what Gmail has in a mailbox's window against what the ledger knows, and the way back to 100 %.
+
+Completeness is counted over messages that qualify for a look: all of the window but drafts, chats, spam and trash. A message
+counts as known when the ledger holds it, decided or pending. What Gmail no longer has though a copy is kept is looked up
+one by one: only Gmail's own 404 says that it was deleted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import sqlalchemy as sa
+
+from ..transforms.claim_messages import LedgerRow, is_reopenable, net_changes
+from ..transforms.errors import (
+    GmailQuotaError,
+    GmailUnavailableError,
+    HistoryExpiredError,
+    MessageGoneError,
+    PageTokenExpiredError,
+)
+from ..transforms.settings import TeamSettings
+from . import listings, mailboxes, schema
+from .claims import ledger_rows
+from .database import Database
+from .gmail import Gmail
+from .google_signin import GmailAccounts
+from .ledger import PENDING_AGAIN, Ledger
+from .mailboxes import Mailboxes, MailboxRow
+from .quota import Quota
+
+_RESTARTS: Final = 3
+_CHUNK: Final = 500
+_message = schema.message.c
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MailboxAudit:
+    """One mailbox's answer, at `at` (UTC). Gmail ids are in order, newest first.
+
+    missing: Gmail has them and the ledger does not. shut: the ledger dropped them by a label, or as not found, and Gmail now
+    shows them as ordinary mail. stale: a copy is kept of what Gmail no longer has at all. repaired: whether these were handed
+    back to the normal path.
+    """
+
+    mailbox_id: str
+    at: dt.datetime
+    in_gmail: int
+    missing: tuple[str, ...]
+    shut: tuple[str, ...]
+    stale: tuple[str, ...]
+    pending: int
+    repaired: bool = False
+
+    @property
+    def completeness(self) -> float:
+        """Percent of what Gmail has that the ledger knows rightly; 100 where there is nothing to know."""
+        wrong = len(self.missing) + len(self.shut)
+        return 100.0 if not self.in_gmail else 100.0 * (self.in_gmail - wrong) / self.in_gmail
+
+    @property
+    def is_clean(self) -> bool:
+        """Nothing missing, nothing kept that is gone."""
+        return not (self.missing or self.shut or self.stale)
+
+
+class Audit:
+    """Compares mailboxes. Costs 5 units for each 500 messages of the window, and 20 for each stale candidate."""
+
+    def __init__(
+        self, database: Database, accounts: GmailAccounts, quota: Quota, now: Callable[[], dt.datetime]
+    ) -> None:
+        self._database = database
+        self._accounts = accounts
+        self._quota = quota
+        self._now = now
+        self._mailboxes = Mailboxes(database, now)
+        self._ledger = Ledger(database, now)
+
+    def run(self, mailbox_id: str, *, repair: bool = False) -> MailboxAudit | None:
+        """Audit one mailbox; None where its first sync has not begun, so that there is no window yet.
+
+        With `repair`, what is missing becomes pending and what is shut is opened again, for the next claims to take; copies of
+        what Gmail deleted go by the team's policy.
+
+        Raises:
+            MailboxError: the mailbox cannot be read until somebody acts.
+            GmailQuotaError, GmailUnavailableError, TokenRefreshError: not now.
+            UnknownMailboxError: there is no such mailbox.
+            StoreUnavailableError: the database cannot be reached.
+        """
+        mailbox = self._mailboxes.get(mailbox_id)
+        if mailbox.window_from is None:
+            return None
+        gmail = self._accounts.open(mailbox_id)
+        listed = self._list(mailbox, gmail, mailbox.window_from)
+        on_the_way = self._on_the_way(mailbox, gmail)
+        listed = [gmail_id for gmail_id in listed if gmail_id not in on_the_way]
+        with self._database.reading() as connection:
+            rows = ledger_rows(connection, mailbox_id, listed)
+            pending = connection.scalar(
+                sa.select(sa.func.count()).where(_message.mailbox_id == mailbox_id, _message.state == "pending")
+            )
+            kept = set(
+                connection.scalars(
+                    sa.select(_message.gmail_id).where(
+                        _message.mailbox_id == mailbox_id, _message.outcome == "imported"
+                    )
+                )
+            )
+        missing = tuple(gmail_id for gmail_id in listed if gmail_id not in rows)
+        shut = tuple(gmail_id for gmail_id in listed if gmail_id in rows and _is_shut(rows[gmail_id]))
+        gone = kept.difference(listed, on_the_way)
+        if gone:
+            gone.difference_update(self._list(mailbox, gmail, mailbox.window_from, spam_trash=True))
+        stale = tuple(gmail_id for gmail_id in sorted(gone, reverse=True) if self._is_gone(mailbox, gmail, gmail_id))
+        found = MailboxAudit(mailbox_id, self._now(), len(listed), missing, shut, stale, pending or 0)
+        if repair and not found.is_clean:
+            self._repair(mailbox, found)
+            found = dataclasses.replace(found, repaired=True)
+        return found
+
+    def run_all(self, team_id: str | None = None, *, repair: bool = False) -> Iterator[MailboxAudit]:
+        """Audit every mailbox whose import is on and whose first sync has begun.
+
+        Raises:
+            See `run`; the first mailbox that cannot be read ends it. Callers who want the others too go one by one.
+        """
+        for mailbox in self._mailboxes.all(team_id, import_on=True):
+            found = self.run(mailbox.id, repair=repair)
+            if found is not None:
+                yield found
+
+    def _on_the_way(self, mailbox: MailboxRow, gmail: Gmail) -> set[str]:
+        """What the next claim will hear of: neither missing nor stale, only new. Asked for after the list, so that it covers it."""
+        ids: set[str] = set()
+        token = ""
+        try:
+            while True:
+                self._spend(mailbox, self._quota.limits.history)
+                page = gmail.history_page(mailbox.history_id or 0, token)
+                ids |= {change.gmail_id for change in net_changes(page.records)}
+                token = page.next_page_token
+                if not token:
+                    return ids
+        except HistoryExpiredError:
+            return ids  # the next claim recovers; until then everything it will find is honestly missing
+
+    def _list(
+        self, mailbox: MailboxRow, gmail: Gmail, window_from: dt.datetime, *, spam_trash: bool = False
+    ) -> list[str]:
+        search = listings.search_for(window_from)
+        for _ in range(_RESTARTS):
+            found: dict[str, None] = {}
+            token = ""
+            try:
+                while True:
+                    self._spend(mailbox, self._quota.limits.list)
+                    page = gmail.list_page(search, token, spam_trash=spam_trash)
+                    found |= dict.fromkeys(page.gmail_ids)
+                    token = page.next_page_token
+                    if not token:
+                        return list(found)
+            except PageTokenExpiredError:
+                continue
+        raise GmailUnavailableError("list: page tokens expire too soon")
+
+    def _is_gone(self, mailbox: MailboxRow, gmail: Gmail, gmail_id: str) -> bool:
+        self._spend(mailbox, self._quota.limits.get)
+        try:
+            gmail.labels_of(gmail_id)
+        except MessageGoneError:
+            return True
+        return False  # older than the window by Gmail's own date
+
+    def _spend(self, mailbox: MailboxRow, units: int) -> None:
+        """An audit waits for nobody and must not make others wait: it takes half of the quota at the most.
+
+        Raises:
+            GmailQuotaError: half of the minute's units are spent.
+        """
+
+        def work(connection: sa.Connection) -> None:
+            now = self._now()
+            if self._quota.room(connection, mailbox.id, now, 0.5) < units:
+                raise GmailQuotaError("audit: paused for live mail", retry_after=dt.timedelta(seconds=30))
+            self._quota.spend(connection, mailbox.id, units, now)
+
+        self._database.transaction(work)
+
+    def _repair(self, mailbox: MailboxRow, found: MailboxAudit) -> None:
+        def work(connection: sa.Connection) -> None:
+            now = self._now()
+            current = mailboxes.lock(self._database, connection, mailbox.id)
+            if not current.import_on:
+                return
+            settings = TeamSettings.from_json(
+                connection.scalar(sa.select(schema.team.c.settings).where(schema.team.c.id == mailbox.team_id)) or {}
+            )
+            self._ledger.add_pending(connection, current, found.missing, "backfill", now)
+            for begin in range(0, len(found.shut), _CHUNK):
+                connection.execute(
+                    sa.update(schema.message)
+                    .where(
+                        _message.mailbox_id == mailbox.id, _message.gmail_id.in_(found.shut[begin : begin + _CHUNK]),
+                        _message.state == "decided",
+                    )
+                    .values(**PENDING_AGAIN, lane=1, found_at=now)
+                )  # fmt: skip
+            self._ledger.mark_deleted(connection, current, found.stale, now, keep_imported=settings.on_delete == "keep")
+
+        self._database.transaction(work)
+
+
+def _is_shut(row: LedgerRow) -> bool:
+    return not row.pending and is_reopenable(row)

@@ -1,0 +1,81 @@
+"""The audit finds what the ledger lacks, and its repair brings it back through the normal path."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from dealmail.io import schema
+from dealmail.io.audit import Audit
+from dealmail.io.quota import Quota, QuotaLimits
+from dealmail.transforms.errors import GmailQuotaError
+
+
+@pytest.fixture
+def audit(gmails: Any) -> Audit:
+    return Audit(gmails.database, gmails.accounts, Quota(gmails.database), gmails.clock)
+
+
+def forget(gmails: Any, *gmail_ids: str) -> None:
+    gone = sa.delete(schema.message).where(schema.message.c.gmail_id.in_(gmail_ids))
+    gmails.database.transaction(lambda connection: connection.execute(gone))
+
+
+def test_a_synced_mailbox_is_complete_whatever_arrives_meanwhile(gmails: Any, audit: Audit) -> None:
+    alice = gmails.connect("alice")
+    assert audit.run(alice) is None
+    for n in range(3):
+        gmails.deliver(alice, f"Offer {n}", age=n + 1)
+    gmails.sync(alice)
+    gmails.deliver(alice, "not claimed yet")
+    gmails.deliver(alice, "imported with an old date", age=3)
+    found = audit.run(alice)
+    assert found is not None
+    assert (found.completeness, found.in_gmail, found.is_clean) == (100.0, 3, True)
+
+
+def test_missing_shut_and_stale_are_named_and_repaired(gmails: Any, audit: Audit) -> None:
+    alice = gmails.connect("alice")
+    ids = [gmails.deliver(alice, f"Offer {n}", age=n + 1) for n in range(4)]
+    spam = gmails.deliver(alice, "Spam", labels=("SPAM",))
+    trashed = gmails.deliver(alice, "Trashed later", age=1)
+    gmails.sync(alice)
+    new_spam = gmails.deliver(alice, "New spam", labels=("SPAM",))
+    gmails.sync(alice, "push")
+    gmails.client.trash(gmails.address(alice), trashed)
+    gmails.client.modify(gmails.address(alice), new_spam, ["INBOX"], ["SPAM"])
+    gmails.client.delete(gmails.address(alice), ids[1])
+    gmails.mailboxes.set_state(alice, "live", history_id=2**61)  # as if the history had been lost
+    forget(gmails, ids[0])
+    found = audit.run(alice, repair=True)
+    assert found is not None
+    assert (found.missing, found.shut, found.stale) == ((ids[0],), (new_spam,), (ids[1],))
+    assert found.in_gmail == 4
+    assert found.completeness == 50.0
+    gmails.sync(alice, "work")
+    assert audit.run(alice).completeness == 100.0
+    assert gmails.outcomes(alice) == {
+        ids[0]: "customer", ids[1]: "gone.deleted", ids[2]: "customer", ids[3]: "customer", new_spam: "customer", trashed: "customer",
+    }  # fmt: skip
+    assert spam not in gmails.outcomes(alice)
+
+
+def test_an_audit_leaves_half_of_the_quota_to_the_mail(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    gmails.sync(alice)
+    limits = QuotaLimits(mailbox_minute=101)
+    with pytest.raises(GmailQuotaError):
+        for _ in range(20):
+            Audit(gmails.database, gmails.accounts, Quota(gmails.database, limits), gmails.clock).run(alice)
+    with gmails.database.reading() as connection:
+        assert connection.scalar(sa.select(sa.func.max(schema.quota_use.c.units))) <= 51 + 8
+
+
+def test_mailboxes_that_are_off_are_left_alone(gmails: Any, audit: Audit) -> None:
+    alice, bob = gmails.connect("alice"), gmails.connect("bob")
+    gmails.sync(alice)
+    gmails.sync(bob)
+    gmails.mailboxes.turn_off(bob, "bob")
+    assert [found.mailbox_id for found in audit.run_all("t1")] == [alice]
