@@ -12,7 +12,7 @@ import sqlalchemy as sa
 import tenacity
 from sqlalchemy.dialects import mysql, sqlite
 
-from ..transforms.errors import StoreUnavailableError
+from ..transforms.errors import DealmailError, StoreUnavailableError
 from . import secret_refs
 
 T = TypeVar("T")
@@ -27,6 +27,10 @@ SQLITE_UNUSABLE = frozenset(
     {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 )
 """SQLite: the disk is full or fails, or the file cannot be opened or written."""
+
+
+class StoreRefusedError(DealmailError):
+    """The database refused a statement. The text has the error's number and the statement, never a value."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +84,7 @@ class Database:
 
         Raises:
             StoreUnavailableError: the server cannot be reached, or locks were lost to the end of the retries.
+            StoreRefusedError: a statement was refused.
         """
         with self._translated():
             for attempt in tenacity.Retrying(
@@ -109,8 +114,9 @@ class Database:
         """
         with self._translated(), self.engine.connect() as connection:
             if snapshot and self.dialect == "mariadb":
-                connection = connection.execution_options(isolation_level="REPEATABLE READ")
-            yield connection.execution_options(dealmail_reading=True)
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            connection.execution_options(dealmail_reading=True)
+            yield connection
 
     @staticmethod
     @contextlib.contextmanager
@@ -120,7 +126,8 @@ class Database:
         except sa.exc.DBAPIError as error:
             if _lost_locks(error) or _unreachable(error):
                 raise StoreUnavailableError(f"database: {_code(error)}") from None
-            raise
+            # The server's own words may quote a row (an address in "Duplicate entry …"); the statement's hold none.
+            raise StoreRefusedError(f"database: {_code(error)} at: {(error.statement or '')[:200]}") from None
 
     def insert_new(self, connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
         """Insert those of `rows` whose key is not there yet; leave the others as they are. One multi-row statement."""

@@ -1,0 +1,104 @@
+"""Re-linking: when the CRM changes, the links of stored mail follow, in the database and through the outbox in the index."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..transforms.crm_directory import CrmDirectory
+from ..transforms.records import Participant
+from . import removal, schema
+from .crm import DatabaseDirectories
+from .database import Database
+
+_PAGE = 500
+_ROLES = {"from": 0, "to": 1, "cc": 2}
+_link = schema.engagement_link.c
+_participant = schema.participant.c
+_Link = tuple[str, str, bool, str]
+
+
+def behind(database: Database) -> list[str]:
+    """The teams whose CRM has changed since their stored mail was last linked."""
+    team = schema.team.c
+    with database.reading() as connection:
+        query = sa.select(team.id).where(team.relinked_version < team.crm_version).order_by(team.id)
+        return list(connection.scalars(query))
+
+
+def relink(database: Database, directories: DatabaseDirectories, team_id: str, now: Callable[[], dt.datetime]) -> int:
+    """Bring the links of all the team's stored mail to what its CRM says now; how many engagements changed.
+
+    Mail that no longer belongs to anybody keeps its place, without links. Works page by page, in short transactions.
+
+    Raises:
+        UnknownTeamError: there is no such team.
+        StoreUnavailableError: the database cannot be reached; what was done so far stays.
+    """
+    directories.refresh(team_id)
+    directory = directories.directory(team_id)
+    changed, after = 0, ""
+    while True:
+        ids = _page(database, team_id, after)
+        if not ids:
+            break
+        changed += database.transaction(lambda c, ids=ids: _relink_page(database, c, directory, ids, now()))  # type: ignore[misc]  # mypy does not infer a lambda with a default
+        after = ids[-1]
+    team = schema.team.c
+    done = sa.update(schema.team).where(team.id == team_id, team.relinked_version < directory.version)
+    database.transaction(lambda c: c.execute(done.values(relinked_version=directory.version)))
+    return changed
+
+
+def _page(database: Database, team_id: str, after: str) -> list[str]:
+    engagement = schema.engagement.c
+    query = sa.select(engagement.id).where(engagement.team_id == team_id, engagement.id > after)
+    with database.reading() as connection:
+        return list(connection.scalars(query.order_by(engagement.id).limit(_PAGE)))
+
+
+def _relink_page(
+    database: Database, connection: sa.Connection, directory: CrmDirectory, ids: Sequence[str], now: dt.datetime
+) -> int:
+    team_id = directory.team_id
+    versions = removal.lock_engagements(connection, team_id, ids)
+    people: dict[str, list[Any]] = defaultdict(list)
+    query = sa.select(schema.participant).where(_participant.team_id == team_id, _participant.engagement_id.in_(ids))
+    for row in connection.execute(query):
+        people[row.engagement_id].append(row)
+    old: dict[str, set[_Link]] = defaultdict(set)
+    query = sa.select(schema.engagement_link).where(_link.team_id == team_id, _link.engagement_id.in_(ids))
+    for row in connection.execute(query):
+        old[row.engagement_id].add((row.kind, row.target_id, row.is_primary, row.via))
+    new = {
+        engagement: {
+            (link.kind, link.target_id, link.primary, link.via) for link in _links(directory, people[engagement])
+        }
+        for engagement in versions
+    }
+    changed = sorted(engagement for engagement in versions if new[engagement] != old[engagement])
+    if not changed:
+        return 0
+    connection.execute(
+        sa.delete(schema.engagement_link).where(_link.team_id == team_id, _link.engagement_id.in_(changed))
+    )
+    rows = [
+        {
+            "team_id": team_id, "engagement_id": engagement, "kind": kind, "target_id": target, "is_primary": primary, "via": via,
+        }
+        for engagement in changed
+        for kind, target, primary, via in sorted(new[engagement])
+    ]  # fmt: skip
+    if rows:
+        connection.execute(sa.insert(schema.engagement_link), rows)
+    removal.touch_engagements(database, connection, team_id, {e: versions[e] for e in changed}, now)
+    return len(changed)
+
+
+def _links(directory: CrmDirectory, rows: Sequence[Any]) -> Sequence[Any]:
+    ordered = sorted(rows, key=lambda row: (_ROLES[row.role], row.position))
+    return directory.links([Participant(row.address, row.name) for row in ordered])
