@@ -1,0 +1,99 @@
+"""`dealmail audit`: what Gmail has against what the ledger knows, mailbox by mailbox."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .connecting import google_settings, open_vault, utc_now
+from .context import FailedError, Settings, with_settings
+from .looking import mailbox_named
+from .tables import Format, format_option, iso, write_jsonl
+
+if TYPE_CHECKING:
+    from ..io.audit import MailboxAudit
+
+SHOWN = 10
+
+
+def audit_row(address: str, found: MailboxAudit | None, error: str = "") -> dict[str, Any]:
+    """One mailbox's audit as `--format jsonl` shows it. `found` None: it could not be audited, `error` says why."""
+    if found is None:
+        return {"mailbox": address, "completeness": None, "error": error}
+    return {
+        "mailbox": address,
+        "completeness": round(found.completeness, 3),
+        "error": None,
+        "at": iso(found.at),
+        "in_gmail": found.in_gmail,
+        "pending": found.pending,
+        "missing": list(found.missing),
+        "shut": list(found.shut),
+        "stale": list(found.stale),
+        "repaired": found.repaired,
+    }
+
+
+@click.command()
+@click.option("--mailbox", help="Only this mailbox (address or id).")
+@click.option("--repair", is_flag=True, help="Hand what is missing to the job, and let go what Gmail deleted.")
+@format_option
+@with_settings
+def audit(settings: Settings, mailbox: str | None, repair: bool, format_: Format) -> None:
+    """Compare Gmail with the ledger: completeness in percent, what is missing, what should be gone.
+
+    Exit code 1 where something is missing and was not repaired, or a mailbox could not be read.
+    """
+    from ..io.audit import Audit
+    from ..io.google_signin import GmailAccounts
+    from ..io.mailboxes import Mailboxes
+    from ..io.quota import Quota
+    from ..transforms.errors import DealmailError, StoreUnavailableError
+
+    clean = True
+    with settings.open_database() as database:
+        team_id = settings.team_id(database)
+        boxes = Mailboxes(database, utc_now).all(team_id, import_on=True)
+        if mailbox is not None:
+            wanted = mailbox_named(database, team_id, mailbox)["id"]
+            boxes = [box for box in Mailboxes(database, utc_now).all(team_id) if box.id == wanted]
+        accounts = GmailAccounts(database, open_vault(settings), google_settings(settings), utc_now)
+        auditor = Audit(database, accounts, Quota(database), utc_now)
+        for box in boxes:
+            found, error = None, "the first sync has not begun"
+            try:
+                found = auditor.run(box.id, repair=repair)
+            except StoreUnavailableError:
+                raise
+            except DealmailError as refused:  # this mailbox cannot be read now: the others still can
+                error = str(refused) or type(refused).__name__
+            clean = clean and found is not None and (found.is_clean or found.repaired)
+            row = audit_row(box.address, found, error)
+            if format_ == "jsonl":
+                write_jsonl([row])
+            else:
+                _print(row)
+        if not boxes:
+            click.echo("no mailbox's import is on")
+    if not clean:
+        raise FailedError("not everything is as it should be; --repair hands what is missing to the job")
+
+
+def _print(row: dict[str, Any]) -> None:
+    if row["completeness"] is None:
+        click.echo(f"{row['mailbox']}  not audited: {row['error']}")
+        return
+    waits = f", {row['pending']} wait for their decision" if row["pending"] else ""
+    click.echo(f"{row['mailbox']}  {row['completeness']:.1f} % of {row['in_gmail']} messages are known{waits}")
+    words = {
+        "missing": "not in the ledger",
+        "shut": "kept out by a label they no longer have",
+        "stale": "kept, but gone in Gmail",
+    }
+    for name, meaning in words.items():
+        ids = row[name]
+        if ids:
+            more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
+            done = " (handed to the job)" if row["repaired"] else ""
+            click.echo(f"    {len(ids)} {meaning}{done}: {', '.join(ids[:SHOWN])}{more}")
