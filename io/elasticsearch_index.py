@@ -173,7 +173,7 @@ class ElasticsearchIndex:
                 if not self._client.indices.exists_alias(name=self._spec.index):
                     raise
 
-    def _make(self, refresh: str) -> str:
+    def _make(self, refresh: str, *, filling: bool = False) -> str:
         name = f"{self._spec.index}-{time.time_ns() // 1000}"
         settings = {
             "number_of_shards": self._spec.shards,
@@ -181,7 +181,8 @@ class ElasticsearchIndex:
             "refresh_interval": refresh,
             "gc_deletes": GC_DELETES,
         }
-        self._client.indices.create(index=name, settings=settings, mappings=MAPPING)
+        aliases: dict[str, Any] = {_filling(name): {"is_write_index": True}} if filling else {}
+        self._client.indices.create(index=name, settings=settings, mappings=MAPPING, aliases=aliases)
         return name
 
     def _behind(self) -> list[str]:
@@ -194,10 +195,9 @@ class ElasticsearchIndex:
         self.ensure()
         with _translated():
             behind = set(self._behind())
-            for left in set(self._real()) - behind:  # of a rebuild that did not end
+            for left in self._real().keys() - behind:  # of a rebuild that did not end
                 self._client.indices.delete(index=left, ignore_unavailable=True)
-            name = self._make(refresh="-1")
-            self._client.indices.put_alias(index=name, name=_filling(name), is_write_index=True)
+            name = self._make(refresh="-1", filling=True)
         fresh = ElasticsearchIndex(
             self._spec,
             chunk_count=self._chunk[0],
@@ -223,9 +223,10 @@ class ElasticsearchIndex:
         finally:
             fresh.close()
 
-    def _real(self) -> list[str]:
-        """Every real index of ours, the one that is being rebuilt too."""
-        return sorted(self._client.indices.get(index=f"{self._spec.index}-*", features="aliases").body)
+    def _real(self) -> dict[str, set[str]]:
+        """Every real index of ours, the one that is being filled too, with its aliases."""
+        answer = self._client.indices.get(index=f"{self._spec.index}-*", features="aliases").body
+        return {name: set(found["aliases"]) for name, found in answer.items()}
 
     def refresh(self) -> None:
         """Make everything written so far visible to `search` and `scan`."""
@@ -251,25 +252,23 @@ class ElasticsearchIndex:
         Raises:
             IndexUnavailableError: some entries are not written: no answer, load or a write block, to the end of patience.
         """
-        others = []
-        if self._target == self._spec.index and any(entry.document is None for entry in entries):
+        deletes = [entry for entry in entries if entry.document is None]
+        filled: list[str] = []
+        if deletes and self._target == self._spec.index:
             try:
                 with _translated():
-                    others = [name for name in self._real() if name not in self._behind()]
+                    filled = [_filling(name) for name, aliases in self._real().items() if _filling(name) in aliases]
             except StoreUnavailableError as error:
                 raise IndexUnavailableError(str(error), [None] * len(entries)) from None
         outcomes = self._put(entries, self._target)
-        for name in others:  # a rebuild must not bring back what is deleted now
+        for alias in filled:  # a rebuild must not bring back what is deleted now
             try:
-                self._put([entry for entry in entries if entry.document is None], _filling(name))
+                self._put(deletes, alias)
             except IndexUnavailableError:
-                if self._filled(name):
-                    raise
+                with _translated():
+                    if self._client.indices.exists_alias(name=alias):
+                        raise
         return outcomes
-
-    def _filled(self, name: str) -> bool:
-        with _translated():
-            return bool(self._client.indices.exists_alias(name=_filling(name)))
 
     def _put(self, entries: Sequence[IndexEntry], target: str) -> list[Outcome]:
         outcomes: list[Outcome | None] = [None] * len(entries)

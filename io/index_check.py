@@ -239,20 +239,24 @@ def _kind(ours: documents.Versioned | None, theirs: IndexedVersion | None) -> Ki
 
 # --- mending -----------------------------------------------------------------------------------------------------------
 def _enqueue(database: Database, team_id: str, differences: Sequence[Difference], now: dt.datetime) -> None:
-    """Put these on the outbox with a version the index will take, in one transaction."""
+    """Put these on the outbox in one transaction, with a version that the index will take.
+
+    An index can hold a newer version than it shows: that of a delete. So the clock's version is offered.
+    """
     held = {one.engagement_id: one.index_version or 0 for one in differences}
 
     def work(connection: sa.Connection) -> None:
         versions = removal.lock_engagements(connection, team_id, sorted(held))
-        behind = {key: held[key] + 1 for key, version in versions.items() if version < held[key]}
-        for key, version in behind.items():
+        floor = removal.clock_version(now)
+        new = {key: max(held[key] + 1, version + 1, floor) for key, version in versions.items()}
+        if new:
             connection.execute(
                 sa.update(engagement)
-                .where(engagement.c.team_id == team_id, engagement.c.id == key)
-                .values(version=version, updated_at=now)
+                .where(engagement.c.team_id == team_id, engagement.c.id.in_(sorted(new)))
+                .values(version=sa.case(new, value=engagement.c.id), updated_at=now)
             )
-        gone = {key: version + 1 for key, version in held.items() if key not in versions}
-        removal.put_on_outbox(database, connection, team_id, versions | behind, now)
+        gone = {key: max(version + 1, floor) for key, version in held.items() if key not in versions}
+        removal.put_on_outbox(database, connection, team_id, new, now)
         removal.put_on_outbox(database, connection, team_id, gone, now, is_delete=True)
 
     database.transaction(work)
