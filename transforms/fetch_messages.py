@@ -33,9 +33,13 @@ class Fetched(NamedTuple):
     failures: beam.PCollection
 
 
-def batch_key(claim: ClaimedMessage, shards: int) -> int:
-    """Which of `shards` batches `claim` joins: all of a mailbox's claims the same one, so its concurrency is bounded."""
-    return zlib.crc32(claim.mailbox_id.encode()) % shards
+def batch_key(claim: ClaimedMessage, shards: int) -> str:
+    """Which of `shards` batches `claim` joins: all of a mailbox's claims the same one, so its concurrency is bounded.
+
+    A string like every other key of the graph: FnApiRunner hands the timers of one batching step to all that it fused with
+    it, and decodes their keys with each one's own coder.
+    """
+    return str(zlib.crc32(claim.mailbox_id.encode()) % shards)
 
 
 class _Read(beam.DoFn):
@@ -45,7 +49,7 @@ class _Read(beam.DoFn):
     def setup(self) -> None:
         self._reader = self._open()
 
-    def process(self, keyed: tuple[int, Iterable[ClaimedMessage]]) -> Iterable[Any]:
+    def process(self, keyed: tuple[str, Iterable[ClaimedMessage]]) -> Iterable[Any]:
         claims = list(keyed[1])
         Metrics.distribution("FetchMessages", "batch_size").update(len(claims))
         for answer in self._reader.read(claims):
@@ -87,7 +91,7 @@ class FetchMessages(beam.PTransform):
             claims
             | "KeyByShard"
             >> beam.Map(lambda claim, shards: (batch_key(claim, shards), claim), self._shards).with_output_types(
-                tuple[int, Record]
+                tuple[str, Record]
             )
             | "Batch" >> beam.GroupIntoBatches(self._batch_size, max_buffering_duration_secs=self._linger_s)
             | "Read" >> beam.ParDo(_Read(self._reader)).with_outputs(DECISIONS, FAILURES, main="messages")
