@@ -32,7 +32,7 @@ def _selection(tokens: list[str]) -> tuple[Mask, list[str]]:
             raise ValueError(name)
         below = mask.setdefault(name, {})
         while tokens and tokens[0] == "/":
-            if len(tokens) < 2:
+            if len(tokens) < 2 or tokens[1] in {",", "(", ")", "/"}:
                 raise ValueError(name)
             below = below.setdefault(tokens[1], {})
             tokens = tokens[2:]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import codecs
-import quopri
 import re
 
 _FIELD = re.compile(rb"^([!-9;-~]+)[ \t]*:")
 _MESSAGE_ID = re.compile(r"<\s*([^<>]+?)\s*>")
-_ENCODED_WORD = re.compile(r"=\?([^?\s]*)\?([bBqQ])\?([^?]*)\?=")
-_GAP = re.compile(r"(\?=)[ \t\r\n]+(=\?[^?\s]*\?[bBqQ]\?)")
+_WORD = re.compile(r"=\?([^?\s]*)\?([bBqQ])\?([^?]*)\?=")
+_RUN = re.compile(r"=\?[^?\s]*\?[bBqQ]\?[^?]*\?=(?:[ \t\r\n]*=\?[^?\s]*\?[bBqQ]\?[^?]*\?=)*")
 _SPECIALS = re.compile(r'[()<>@,;:\\".\[\]]')
 ADDRESS_HEADERS = frozenset({
     "from", "sender", "reply-to", "to", "cc", "bcc", "resent-from", "resent-to", "resent-cc", "delivered-to", "return-path",
@@ -92,34 +91,43 @@ def _clean(text: str) -> str:
 
 def decode_value(value: str) -> str:
     """RFC 2047 encoded words decoded, as Gmail gives subjects and other text; what cannot be decoded stays as it was."""
-    if "=?" not in value:
-        return value
-    return _ENCODED_WORD.sub(_decode_word, _GAP.sub(r"\1\2", value))
+    return _RUN.sub(lambda run: _decode_run(run.group(0)), value) if "=?" in value else value
 
 
 def decode_addresses(value: str) -> str:
     """The same for a field with addresses: a name that needs quotes after decoding gets them."""
-    if "=?" not in value:
-        return value
+    if "=?" not in value or '"' in value:
+        return decode_value(value)
 
-    def one(match: re.Match[str]) -> str:
-        words = _ENCODED_WORD.sub(_decode_word, match.group(0))
-        return '"' + words.replace("\\", "\\\\").replace('"', '\\"') + '"' if _SPECIALS.search(words) else words
+    def one(run: re.Match[str]) -> str:
+        words = _decode_run(run.group(0))
+        if words == run.group(0) or not _SPECIALS.search(words):
+            return words
+        return '"' + words.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
-    joined = _GAP.sub(r"\1\2", value)
-    return re.sub(r"(?:=\?[^?\s]*\?[bBqQ]\?[^?]*\?=)+", one, joined) if '"' not in joined else decode_value(joined)
+    return _RUN.sub(one, value)
 
 
-def _decode_word(match: re.Match[str]) -> str:
-    charset, encoding, text = match.groups()
-    try:
-        if encoding in "bB":
-            data = base64.b64decode(text + "=" * (-len(text) % 4))
+def _decode_run(run: str) -> str:
+    """Encoded words side by side; the bytes of those in one charset belong together, for some senders cut inside a letter."""
+    pieces: list[tuple[str, bytes]] = []
+    for charset, encoding, text in _WORD.findall(run):
+        try:
+            if encoding in "bB":
+                data = base64.b64decode(text + "=" * (-len(text) % 4))
+            else:
+                data = binascii.a2b_qp(text.encode("ascii"), header=True)
+        except (ValueError, binascii.Error):
+            return run
+        if pieces and pieces[-1][0] == charset.lower():
+            pieces[-1] = (charset.lower(), pieces[-1][1] + data)
         else:
-            data = quopri.decodestring(text.replace("_", " ").encode("ascii", "replace"), header=False)
-        return _clean(codecs.decode(data, python_charset(charset))).replace("\r", " ").replace("\n", " ")
-    except (LookupError, ValueError, TypeError, AttributeError, binascii.Error):
-        return match.group(0)
+            pieces.append((charset.lower(), data))
+    try:
+        decoded = "".join(codecs.decode(data, python_charset(charset)) for charset, data in pieces)
+    except (LookupError, ValueError, TypeError, AttributeError):
+        return run
+    return _clean(decoded).replace("\r", " ").replace("\n", " ")
 
 
 def shown_value(name: str, value: str) -> str:

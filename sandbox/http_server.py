@@ -173,7 +173,7 @@ class HttpServer:
         self._server.handler = handler
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.5,), name="sandbox-http", daemon=True
+            target=self._server.serve_forever, args=(0.1,), name="sandbox-http", daemon=True
         )
         self._thread.start()
 

@@ -228,10 +228,11 @@ class Mailbox:
             message = self.get(gmail_id)
             added = tuple(sorted(set(self.label_ids(add)) - message.labels))
             removed = tuple(sorted(set(self.label_ids(remove)) & message.labels))
-            message.labels = (message.labels | set(added)) - set(removed)
             if added:
+                message.labels |= set(added)
                 self._record("labelsAdded", message, added)
             if removed:
+                message.labels -= set(removed)
                 self._record("labelsRemoved", message, removed)
         if added or removed:
             self._on_change(self)
@@ -367,7 +368,7 @@ class Mailbox:
         head = mail.head if mail.head is not None else mail.raw.read()
         headers = read_headers(head)
         size = len(head) if mail.head is None else _size(mail.raw, head)
-        first = {}
+        first: dict[str, str] = {}
         for name, value in headers:
             first.setdefault(name.lower(), value)
         gmail_id = mail.gmail_id if mail.gmail_id and mail.gmail_id not in self._messages else ""

@@ -169,7 +169,8 @@ def _split(body: bytes, boundary: bytes) -> list[bytes]:
         piece = body[start:end]
         if end < len(body):
             piece = piece[:-2] if piece.endswith(b"\r\n") else piece.removesuffix(b"\n")
-        pieces.append(piece)
+        if piece:
+            pieces.append(piece)
     return pieces
 
 
@@ -218,7 +219,7 @@ def _undo_transfer_encoding(body: bytes, encoding: str) -> bytes:
 
 
 def _decode_base64(body: bytes) -> bytes:
-    data = re.sub(rb"[^A-Za-z0-9+/]", b"", body.split(b"=\n\n")[0])
+    data = re.sub(rb"[^A-Za-z0-9+/=]", b"", body).split(b"=", 1)[0]
     if len(data) % 4 == 1:
         data = data[:-1]
     return base64.b64decode(data + b"=" * (-len(data) % 4))

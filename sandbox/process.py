@@ -85,8 +85,8 @@ class SandboxProcess:
         waiter = threading.Event()
         while not ready.exists():
             if self._process.poll() is not None or time.monotonic() > deadline:
+                text = log.read_text(errors="replace")[-2000:]
                 self.stop()
-                text = log.read_text(errors="replace")[-2000:] if log.exists() else ""
                 raise SandboxNotStartedError(text)
             waiter.wait(0.02)
         self.endpoints = json.loads(ready.read_text())

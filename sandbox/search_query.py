@@ -111,7 +111,8 @@ class _Parser:
         self._next += 1
         if token.group("minus"):
             self._negated = not self._negated
-            inner = self._term(operator) if self._peek() else _every([])
+            following = self._peek()
+            inner = self._term(operator) if following and not following.group("close") else _every([])
             self._negated = not self._negated
             return lambda message: not inner(message)
         if token.group("open"):
@@ -132,14 +133,12 @@ class _Parser:
 
     def _operator(self, name: str, value: str, whole: str) -> Test:
         lower = value.lower()
-        if name in {"after", "newer"} and (at := _moment(value)) is not None:
-            return lambda message: message.internal_date >= at * 1000
-        if name in {"before", "older"} and (at := _moment(value)) is not None:
-            return lambda message: message.internal_date < at * 1000
+        if name in {"after", "newer", "before", "older"} and (moment := _moment(value)) is not None:
+            return _date_test(moment * 1000, later=name in {"after", "newer"})
         if name in {"newer_than", "older_than"} and (age := re.fullmatch(r"(\d{1,5})([dmy])", lower)):
-            limit = (self._now - timedelta(days=int(age[1]) * _AGE[age[2]]).total_seconds()) * 1000
+            oldest = (self._now - timedelta(days=int(age[1]) * _AGE[age[2]]).total_seconds()) * 1000
             newer = name == "newer_than"
-            return lambda message: (message.internal_date >= limit) == newer
+            return lambda message: (message.internal_date >= oldest) == newer
         if name == "to":
             return _contains(("to", "cc", "bcc"), value)
         if name in {"from", "cc", "bcc", "subject"}:
@@ -178,6 +177,10 @@ def _every(tests: list[Test]) -> Test:
 
 def _any(tests: list[Test]) -> Test:
     return tests[0] if len(tests) == 1 else lambda message: any(test(message) for test in tests)
+
+
+def _date_test(limit: float, *, later: bool) -> Test:
+    return lambda message: (message.internal_date >= limit) == later
 
 
 def _moment(value: str) -> float | None:
