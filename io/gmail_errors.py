@@ -61,9 +61,9 @@ class ScopeMissingError(MailboxError):
 
 
 class NotConnectedError(MailboxError):
-    """No credential is stored for the mailbox."""
+    """Import is on, but no credential is stored for the mailbox."""
 
-    state = "not_connected"
+    state = "consent_wanted"
 
 
 class GmailRequestError(TerminalError):
