@@ -41,6 +41,7 @@ _REPORTS: Final = frozenset({"message/delivery-status", "message/global-delivery
 _DAEMON: Final = re.compile(
     r"^(?:mailer[-_.]?daemon|mail[-_.]?daemon|double-?bounce|bounces?|mdaemon|mail-?delivery|mailerdaemon|mail\.?system|daemon)(?:$|[+.\-_=0-9])"
 )
+_SYSTEM_LOCAL: Final = re.compile(r"^(?:post[-_.]?master|mail|root|administrator|smtp|mail-?admin|mail[-_.]?gateway|mta|)$")
 _DAEMON_NAME: Final = re.compile(
     r"mail delivery (?:sub)?system|mailer[- ]daemon|mail(?:er)? administrator|postmaster|system administrator|mail system|internet mail delivery|mail-?zustell",
     re.I,
@@ -79,7 +80,7 @@ def _(mail: Evidence) -> bool:
         return bool(_DAEMON.match(mail.local)) and (
             not mail.local.startswith("bounce") or bool(_BOUNCE_SUBJECT.match(mail.subject))
         )
-    is_system = mail.local in {"postmaster", "mail", "root", "administrator", "smtp", "mailadmin", ""} or bool(
+    is_system = bool(_SYSTEM_LOCAL.match(mail.local)) or bool(
         _DAEMON_NAME.search(mail.sender.name)
     )
     return is_system and bool(_BOUNCE_SUBJECT.match(mail.subject))
@@ -93,26 +94,30 @@ def _(mail: Evidence) -> bool:
     )
 
 
+_TRANSCRIPT: Final = re.compile(
+    r"reporting-mta:|final-recipient:|original-recipient:|diagnostic-code:|remote-mta:|action: (?:failed|delayed)|status: [45]\.\d|"
+    r"\brcpt to:|\bmail from:|\b[45]\d\d[ -]+[45]\.\d\.\d|\b55[0-4] |transcript of session|while talking to|smtp (?:error|server)|said: [45]\d\d|"
+    r"returned message|original message follows|message headers follow|copy of (?:the|your) (?:original )?message|return-path:|undeliverable|host or domain name not found",
+    re.I,
+)
+
+
 @_fact("bounce-report", "bounce", "subject and text of a delivery report without its form")
 def _(mail: Evidence) -> bool:
-    if not mail.text or (mail.has_references and mail.subject.lower().startswith("re:")):
+    if not mail.text:
         return False
     start = mail.text[:6000]
-    by_subject = bool(_BOUNCE_SUBJECT.match(mail.subject)) and bool(_BOUNCE_TEXT.search(start))
-    marks = {
-        found.group().lower()
-        for found in re.finditer(
-            r"^(?:reporting-mta|final-recipient|diagnostic-code|action: (?:failed|delayed)|status: [45]\.\d)",
-            start,
-            re.I | re.M,
-        )
-    }
-    is_system = (
-        mail.local in {"postmaster", "mail", ""}
-        or bool(_DAEMON_NAME.search(mail.sender.name))
-        or mail.headers.get("return-path", "x").strip() == "<>"
-    )
-    return by_subject or len(marks) >= 2 or (is_system and bool(_BOUNCE_TEXT.search(start)))
+    path = mail.headers.get("return-path", "x").strip()
+    is_system = bool(_SYSTEM_LOCAL.match(mail.local)) or bool(_DAEMON_NAME.search(mail.sender.name)) or path == "<>"
+    says_so = bool(_BOUNCE_TEXT.search(start))
+    marks = {found.lower() for found in _TRANSCRIPT.findall(start)}
+    has_original = bool(mail.kinds & {"message/rfc822", "text/rfc822-headers", "message/rfc822-headers"})
+    if is_system and (says_so or marks):
+        return True
+    if mail.has_quote and mail.subject.lower().startswith(("re:", "fw")):
+        return False
+    by_subject = bool(_BOUNCE_SUBJECT.match(mail.subject)) and says_so
+    return by_subject or len(marks) >= 4 or (len(marks) >= 2 and says_so and has_original)
 
 
 _RESPONDER_FIELDS: Final = (
@@ -158,20 +163,15 @@ def _(mail: Evidence) -> bool:
     return bool(_REPLY_SUBJECT.match(mail.subject))
 
 
-@_fact("away-note", "reply", "an away note in subject and text, from a program")
+@_fact("away-note", "reply", "an away note from a program that says so in some other field")
 def _(mail: Evidence) -> bool:
-    told = (
-        mail.header("auto-submitted") not in {"", "no"}
-        or mail.header("precedence") in {"bulk", "junk"}
-        or "x-auto-response-suppress" in mail.headers
-        or "x-loop" in mail.headers
-    )
-    about = re.search(r"out of (?:the )?office|vacation|holiday|away|absen|urlaub|ooo", mail.subject, re.I)
-    return (
-        bool(mail.text)
-        and bool(_REPLY_TEXT.search(mail.text[:2000]))
-        and bool(told and (about or mail.subject.lower().startswith("re:")))
-    )
+    if not mail.text or not _REPLY_TEXT.search(mail.text[:2000]):
+        return False
+    if mail.header("auto-submitted") not in {"", "no"}:
+        return True
+    by_program = mail.header("precedence") in {"bulk", "junk"} or "x-auto-response-suppress" in mail.headers or "x-loop" in mail.headers
+    about = re.search(r"out of (?:the )?office|vacation|holiday|away|absen|urlaub|ooo|^re:", mail.subject, re.I)
+    return bool(by_program and about) and "list-unsubscribe" not in mail.headers
 
 
 _MEETING_SUBJECT: Final = re.compile(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, Literal
 
 from .domains import is_free_mail, registrable_domain
-from .gmail_payload import part_types, read_root
+from .gmail_payload import Part, part_types, read_bytes, read_root
 from .records import MailText, NormalizedMessage, Participant
 
 Leaning = Literal["marketing", "transactional", "person"]
@@ -39,6 +39,8 @@ class Evidence:
     is_contact: bool = False
     text: str = ""
     has_quote: bool = False
+    html_links: int = 0
+    html_images: int = 0
 
     @classmethod
     def of(cls, message: NormalizedMessage, body: MailText | None, *, is_contact: bool = False) -> Evidence:
@@ -53,6 +55,7 @@ class Evidence:
         text, has_quote = own_words(body) if body is not None else ("", False)
         root = read_root(message.payload)
         kinds = set(part_types(root))
+        links, images = _count_html(root) if body is not None else (0, 0)
         if "text/calendar" in kinds and _CALENDAR_METHOD.search(message.payload):
             kinds.add("text/calendar;method")
         return cls(
@@ -68,6 +71,8 @@ class Evidence:
             is_contact=is_contact,
             text=text,
             has_quote=has_quote,
+            html_links=links,
+            html_images=images,
         )
 
     def header(self, name: str) -> str:
@@ -87,7 +92,7 @@ class Evidence:
     @functools.cached_property
     def links(self) -> int:
         """How many links its own words hold."""
-        return len(_LINK.findall(self.lower))
+        return max(len(_LINK.findall(self.lower)), 0 if self.has_quote else self.html_links)
 
     @functools.cached_property
     def lines(self) -> tuple[str, ...]:
@@ -108,8 +113,24 @@ class Evidence:
         )
 
 
+def _count_html(root: Part) -> tuple[int, int]:
+    """Links and pictures of the HTML bodies, counted without parsing; those of a kilobyte-long logo count too."""
+    links = images = 0
+    waiting = [root]
+    while waiting:
+        part = waiting.pop()
+        waiting.extend(part.parts or ())
+        if part.kind == "text/html" and not part.filename and part.body is not None and part.body.data:
+            html = read_bytes(part.body.data[:_MAX_HTML]).lower()
+            links += html.count(b"href=") - html.count(b"<link") - html.count(b"mailto:")
+            images += html.count(b"<img")
+    return max(links, 0), images
+
+
+_MAX_HTML: Final = 200_000
 _CALENDAR_METHOD: Final = re.compile(rb"text\\?/calendar(?:[^\"\\]|\\.){0,300}?method\s*=", re.IGNORECASE)
 """In the JSON itself, where quotes are escaped: base64url bodies hold no such text."""
+_WORD: Final = re.compile(r"[^\W\d_]{3,}")
 _LINK: Final = re.compile(r"https?://|\bwww\.[a-z0-9]|<a href|\[https?:")
 _QUOTE_START: Final = re.compile(
     r"^[ \t>]*(?:-{2,} ?(?:original message|forwarded (?:message|by)|ursprüngliche nachricht|message d'origine|mensaje original)"
@@ -147,7 +168,7 @@ _ROBOT: Final = re.compile(
     r"(?:^|[._+=-])(?:no[._-]?reply|do[._-]?not[._-]?reply|dont[._-]?reply|not?[._-]?respond|never[._-]?reply|nao[._-]?responda|"
     r"no[._-]?responder|keine[._-]?antwort|nepasrepondre|ne[._-]?pas[._-]?repondre|unattended|auto[._-]?(?:mail|mailer|confirm|generated|"
     r"message|notify|reply|responder)|mailer|robot|bot|daemon|mailer[._-]?daemon|postmaster|bounces?|listserv|majordomo|mailman|"
-    r"notify|notif(?:ication|ier)s?|alerts?|autoresponder|system|sysadmin|cron|nobody|root|www-data|apache|jira|bugzilla|jenkins|gitlab)"
+    r"notify|notif(?:ication|ier)s?|alerts?|autoresponder|system|sysadmin|cron|nobody|root|www-data|apache|jira|bugzilla|jenkins|gitlab|rss|feeds?|rssfeeds?|commits?|distribution|dispatch|[a-z]{0,6}system|server|scheduler|workflow)"
     r"(?:$|[._+=\d-])"
 )
 _NO_REPLY: Final = re.compile(
@@ -379,6 +400,11 @@ def _(mail: Evidence) -> float:
     return not mail.is_contact and bool(_BULK.search(mail.local))
 
 
+@_signal("newsletter-address", "marketing", "local parts that say newsletter", 2.5)
+def _(mail: Evidence) -> float:
+    return re.search(r"news-?letter|^(?:e-?)?news$|^bulletins?$|^marketing$|^promo(?:tion)?s?$", mail.local) is not None
+
+
 @_signal("desk-address", "transactional", "local parts of order desks and billing", 1.5)
 def _(mail: Evidence) -> float:
     return not mail.is_contact and bool(_TRANSACTIONAL_LOCAL.search(mail.local))
@@ -496,7 +522,9 @@ def _(mail: Evidence) -> float:
 
 @_signal("copied", "person", "somebody is in Cc", -0.8)
 def _(mail: Evidence) -> float:
-    return 0 < len(mail.copied) <= 15
+    if not 0 < len(mail.copied) <= 15:
+        return 0.0
+    return 0.4 if is_role_address(mail.sender.address) or _ROBOT.search(mail.local) else 1.0
 
 
 @_signal("several-recipients", "person", "two to fifteen people in To", -0.6)
@@ -542,7 +570,7 @@ _DESK_SUBJECT: Final = _any(
     r"purchase|booking|itinerary|profile|ticket)|password|\bstatement\b|shipp(?:ed|ing|ment)|\btrack(?:ing)?\b|itinerary|reservation|\breminder\b|verif|"
     r"access request|\bapprov|notif|\bticket\b|\bwelcome to\b|thank you for|thanks for (?:your|signing|register|order)|\balert\b|expir|\brenew|activat|"
     r"security|\bsign-?in\b|\blog-?in\b|\bdelivery\b|\breset\b|\bstatus\b|automat|\bfailed\b|\bsuccess|\brequest #|\[[a-z]+-\d+\]|#\d{3,}|rechnung|bestellung|"
-    r"bestätig|factura|pedido|commande|facture|\bpending\b|\bcompleted?\b|\bprocess(?:ed|ing)\b|\baccount\b|\bcvs\b|\bcommit\b|\bbuild\b"
+    r"bestätig|factura|pedido|commande|facture|\bpending\b|\bcompleted?\b|\bprocess(?:ed|ing)\b|\baccount\b|\bcvs\b|\bcommit\b|\bbuild\b|\[bug \d+\]|\blead\b"
 )
 
 
@@ -566,7 +594,8 @@ def _(mail: Evidence) -> float:
 
 @_signal("brief-subject", "person", "at most three plain words, or none", -0.5)
 def _(mail: Evidence) -> float:
-    return len(mail.subject.split()) <= 3 and not re.search(r"[!$%]", mail.subject)
+    says = mail.subject.lower()
+    return len(says.split()) <= 3 and not re.search(r"[!$%]", says) and not _BULK_SUBJECT.search(says) and not _DESK_SUBJECT.search(says)
 
 
 # --- what it says ----------------------------------------------------------------------------------------------------
@@ -653,6 +682,23 @@ def _(mail: Evidence) -> float:
     return min(1.0, 100 * mail.links / max(mail.words, 20) / 10) if mail.links else 0.0
 
 
+@_signal("tracking-links", "marketing", "links with long queries or to a click counter", 1.0)
+def _(mail: Evidence) -> float:
+    found = re.findall(r"https?://\S*(?:\?\S{12,}|/(?:click|track|trk|redir\w*|cgi-bin|r|l|c|t|ct|ls|wf|u|e)/\S{6,})", mail.lower)
+    return _few(len(found), 4)
+
+
+@_signal("links-home", "marketing", "several links to the author's own company", 0.6)
+def _(mail: Evidence) -> float:
+    mine = registrable_domain(mail.sender.domain)
+    return _few(max(0, len(re.findall(rf"(?:https?://|www\.)[^\s/]*{re.escape(mine)}", mail.lower)) - 1), 4) if mine else 0.0
+
+
+@_signal("pictures", "marketing", "more than three pictures in the HTML", 0.6)
+def _(mail: Evidence) -> float:
+    return 0.0 if mail.has_quote else _few(max(0, mail.html_images - 3), 10)
+
+
 @_signal("layout", "marketing", "rules of signs, headings in capitals, bullets", 1.0)
 def _(mail: Evidence) -> float:
     rules = sum(re.fullmatch(r"[-=_*~+#.•<>|/\\ ]{5,}", line) is not None for line in mail.lines)
@@ -673,33 +719,74 @@ def _(mail: Evidence) -> float:
     return re.search(pattern, mail.lower[:800]) is not None
 
 
+_GREETING: Final = _any(
+    r"(?i:hi|hello|hey|dear|good (?:morning|afternoon|evening)|hallo|lieber?|bonjour|hola|ciao|greetings|guten (?:tag|morgen))[ ,]+"
+    r"([A-ZÄÖÜÉ][a-zäöüéèß'.]{0,14})(?: (?:and|&|und|et|y) [A-Z][a-z]{1,14}| [A-Z][a-z]{1,14})?\s*(?:[,:!.;-]|$)"
+    r"|([A-ZÄÖÜÉ][a-zäöüéèß]{1,14})(?: (?:and|&|/) [A-Z][a-z]{1,14})?\s*(?:,|-{1,3}|–|!)\s*$|([A-Z][a-z]{1,14})(?:,| -{1,2}|--) ?[A-Z]"
+)
+_NOBODY: Final = frozenset(
+    ("customer member subscriber reader friend friends valued investor colleague colleagues sir sirs madam all everyone team user client guest shopper website there "
+    "please thanks thank hi hello dear sorry yes no ok").split()
+)  # fmt: skip
+
+
+def _greeted(mail: Evidence) -> str:
+    found = _GREETING.match(" ".join(mail.lines[:1])[:80])
+    name = next((one for one in found.groups() if one), "").strip(".").lower() if found else ""
+    return "" if name in _NOBODY else name
+
+
 @_signal("personal-greeting", "person", "the text begins with somebody's first name", -0.8)
 def _(mail: Evidence) -> float:
-    first = " ".join(mail.lines[:2])[:80]
-    greeting = re.match(
-        r"(?:(?:hi|hello|hey|dear|good (?:morning|afternoon|evening)|hallo|liebe[rs]?|bonjour|hola|ciao|dear)[ ,]+)?[A-ZÄÖÜÉ][a-zäöüéèß]{1,14}(?: (?:and|&) [A-Z][a-z]{1,14})?\s*(?:[,:!]|-{1,2}|–)",
-        first,
-        re.I,
-    )
-    mass = re.match(
-        r"(?:dear |hello |hi )?(?:customer|member|subscriber|reader|friend|valued|investor|colleague|sir|all)",
-        first,
-        re.I,
-    )
-    return greeting is not None and mass is None
+    return bool(_greeted(mail))
 
 
-@_signal("sign-off", "person", "the text ends as letters end", -0.8)
+@_signal("greets-recipient", "person", "the text begins with a name that an address in To has", -0.6)
 def _(mail: Evidence) -> float:
-    tail = "\n".join(mail.lines[-12:]).lower()
-    pattern = r"^(?:many |best |kind |warm |with )?(?:thanks|thank you|thx|regards|best|cheers|sincerely|talk to you|see you|love|take care|yours|mfg|viele grüße|mit freundlichen|cordialement|saludos|groeten|rgds|later)\b[^\n]{0,40}$"
-    return re.search(pattern, tail, re.M) is not None
+    name = _greeted(mail)
+    return len(name) > 1 and any(name in f"{one.name.lower()} {local_part(one.address)}" for one in (*mail.recipients, *mail.copied))
+
+
+_NAME_LINE: Final = _any(r"(?:[-–~*] ?)?[A-ZÄÖÜÉ][\w'.-]{0,14}(?: [A-ZÄÖÜÉ][\w'.-]{0,16}){0,3},?(?: (?:PhD|MBA|CPA|PE|Jr|Sr)\.?)?")
+
+
+@_signal("signed-by-author", "person", "a line of its own holds a name that is in the author's address or display name", -1.2)
+def _(mail: Evidence) -> float:
+    if is_role_address(mail.sender.address) or _ROBOT.search(mail.local):
+        return 0.0
+    signed = {word.lower() for line in mail.lines for word in _WORD.findall(line) if len(line) < 50 and _NAME_LINE.fullmatch(line)}
+    written = set() if _COMPANY_NAME.search(mail.sender.name.lower()) else {word for word in _name_words(mail.sender.name) if len(word) > 2}
+    in_address = any((len(name) > 3 and name in mail.local) or (len(name) > 2 and mail.local.startswith(name)) for name in signed)
+    return bool(signed & written) or in_address
+
+
+_SIGN_OFF: Final = _any(
+    r"(?:many |best |kind |warm |with |kindest |very )*(?:thanks|thank you|thx|tks|regards|best|wishes|cheers|sincerely|talk to you|see you|love|take care|yours|truly|mfg|"
+    r"viele grüße|mit freundlichen|beste grüße|lg|cordialement|saludos|un saludo|groeten|groet|saluti|atenciosamente|rgds|later)\b[^\n]{0,40}",
+    re.I,
+)
+
+
+@_signal("sign-off", "person", "a line that ends letters, and a name below it or the end", -0.8)
+def _(mail: Evidence) -> float:
+    lines = mail.lines
+    for place, line in enumerate(lines):
+        if len(line) < 60 and _SIGN_OFF.fullmatch(line):
+            after = lines[place + 1 : place + 3]
+            if not after or any(len(one) < 50 and _NAME_LINE.fullmatch(one) for one in after):
+                return 1.0
+    return 0.0
 
 
 @_signal("first-person", "person", "I, me, my: how often", -1.5)
 def _(mail: Evidence) -> float:
     found = len(re.findall(r"\b(?:i|i'm|i'll|i've|i'd|im|me|my|ich|mir|mich|je|yo|io)\b", mail.lower))
     return min(1.0, 100 * found / max(mail.words, 25) / 6)
+
+
+@_signal("impersonal-text", "marketing", "more than sixty words without one I", 0.8)
+def _(mail: Evidence) -> float:
+    return mail.words > 60 and re.search(r"\b(?:i|i'm|i'll|i've|i'd|me|my|ich|mir|mich|je|moi|yo|io)\b", mail.lower) is None
 
 
 @_signal("second-person", "marketing", "you, your: how often", 0.6)
