@@ -204,7 +204,7 @@ def oddities(desk: Desk) -> None:
             SUNITA,
             [DANA, LEILA],
             "Fleet list",
-            "Both, the fleet list for Harrow is attached.\n\nSunita",
+            "Both, the fleet list for Harrow is attached.\n\nFrom Monday on we drive nineteen vans.\n\nSunita",
             32,
             message_id="",
         ),

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from dealmail.sandbox.process import SandboxProcess
 from dealmail.sandbox.sample import cast
 from dealmail.sandbox.sample.__main__ import main
+from dealmail.sandbox.sample.desk import Desk
 from dealmail.sandbox.sample.files import write_files
 from dealmail.sandbox.sample.load import arrive, load
 from dealmail.sandbox.sample.tables import category_table, mailbox_table
@@ -72,8 +73,9 @@ def test_is_large_enough_and_has_every_category(now, seed):
     assert world.deal_id in world.crm["crm.csv"]
 
 
-def test_no_message_lies_at_the_edge_of_a_window():
-    for m in WORLD.messages:
+@pytest.mark.parametrize("seed", range(12))
+def test_no_message_lies_at_the_edge_of_a_window(seed):
+    for m in build_world(NOW, seed).messages:
         age = (NOW - m.internal_date).total_seconds() / 86400
         edge = cast.LOOKBACK_DAYS[m.mailbox]
         assert abs(age - edge) > 1.2, m.key
@@ -81,6 +83,16 @@ def test_no_message_lies_at_the_edge_of_a_window():
             assert age < edge, m.key
         elif not {"DRAFT", "TRASH", "SPAM", "CHAT"} & set(m.labels):
             assert age > edge, m.key
+
+
+@pytest.mark.parametrize("tenths", range(40, 100, 3))
+def test_times_keep_clear_of_the_edge_of_a_window(tenths):
+    boxes = [cast.TOMASZ.address, cast.DANA.address]
+    desk = Desk(NOW, tenths)
+    when = desk.at(tenths / 10, boxes)
+    then = desk.later(when, boxes, 3)
+    for moment in (when, then or NOW):
+        assert abs((NOW - moment).total_seconds() / 86400 - 7) >= 1.2
 
 
 def test_look_back_is_the_oldest_open_opportunity_of_the_crm():
@@ -202,7 +214,10 @@ def test_only_reserved_domains_and_invented_free_mail():
     for m in WORLD.everything:
         for part in parsed(m.raw).values():
             for domain in re.findall(r"@([A-Za-z0-9.-]+\.[A-Za-z]+)", header_text(part)):
-                assert domain.endswith((".example", ".test")) or domain in {"gmail.com", "mail.gmail.com"}, (m.key, domain)
+                assert domain.endswith((".example", ".test")) or domain in {"gmail.com", "mail.gmail.com"}, (
+                    m.key,
+                    domain,
+                )
         for local in re.findall(
             r"([\w.+-]+)@gmail\.com", "\n".join([*texts(m.raw), header_text(parsed(m.raw)["From"])])
         ):
@@ -282,6 +297,7 @@ def test_written_as_files_it_can_be_read_back(tmp_path):
     own = [m for m in WORLD.messages if m.mailbox == cast.DANA.address]
     assert len(box) == len(own)
     assert [one["Message-ID"] for one in box] == [parsed(m.raw)["Message-ID"] for m in own]
+    assert b"\n>From Monday on" in (tmp_path / "dana.whitlock.mbox").read_bytes()
 
 
 def test_command_writes_files_or_says_why_not(tmp_path):
