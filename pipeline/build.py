@@ -43,13 +43,15 @@ class GraphOptions:
     """What differs from run to run inside the graph.
 
     `dedup_window_s` is how long a seen Message-ID is remembered; `settle_batch` and `fetch_batch` bound a batch by
-    count; `shards` is how many batches of one team may be settled side by side.
+    count; `shards` is how many batches of one team may be settled side by side; `linger_s` is how long a batch waits to
+    fill in an endless run, None in a bounded pass.
     """
 
     dedup_window_s: float = 600
     fetch_batch: int = 50
     settle_batch: int = 200
     shards: int = 1
+    linger_s: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot work.
@@ -58,7 +60,7 @@ class GraphOptions:
             ValueError: a size below one.
         """
         for name, value in dataclasses.asdict(self).items():
-            if value < 1:
+            if value is not None and value < 1 and name != "linger_s":
                 msg = f"{name} is {value}; it must be 1 or more"
                 raise ValueError(msg)
 
@@ -89,11 +91,13 @@ def build(
         edges: how workers open Gmail and the stores.
         options: sizes and windows.
     """
-    due = (notifications, ticks) | "FindDueMailboxes" >> FindDueMailboxes(edges.register)
+    due = (notifications, ticks) | "FindDueMailboxes" >> FindDueMailboxes(edges.register, linger_s=options.linger_s)
 
     claimed = due | "ClaimMessages" >> ClaimMessages(edges.claims)
 
-    fetched = claimed | "FetchMessages" >> FetchMessages(edges.reader, batch_size=options.fetch_batch)
+    fetched = claimed | "FetchMessages" >> FetchMessages(
+        edges.reader, batch_size=options.fetch_batch, linger_s=options.linger_s
+    )
 
     normalized = fetched.messages | "NormalizeMessages" >> NormalizeMessages()
 
@@ -118,7 +122,7 @@ def build(
     ) | "CollectDecisions" >> CollectDecisions()
 
     changed = outcomes | "WriteToMariaDb" >> WriteToMariaDb(
-        edges.settlements, batch_size=options.settle_batch, shards=options.shards
+        edges.settlements, batch_size=options.settle_batch, shards=options.shards, linger_s=options.linger_s
     )
 
     indexed = changed | "WriteToElasticsearch" >> WriteToElasticsearch(edges.outbox, ticks)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from ..io import migrate, secret_refs
-from ..io.claims import ClaimOptions, GmailClaims
+from ..io.claims import ClaimSettings, GmailClaims
 from ..io.correspondence import DatabaseCorrespondence
 from ..io.crm import DatabaseDirectories, crm_stamps
 from ..io.database import Database
@@ -86,7 +86,7 @@ class OpenEdges:
     def claims(self) -> GmailClaims:
         """Transaction 1."""
         given = self._options
-        claiming = ClaimOptions(
+        claiming = ClaimSettings(
             batch=given.claim_batch, lease_seconds=given.lease_seconds, topic=given.topic,
             poll_interval=dt.timedelta(minutes=given.poll_minutes),
         )  # fmt: skip
@@ -135,7 +135,7 @@ class OpenEdges:
 
 
 def open_edges(options: JobOptions) -> OpenEdges:
-    """This process's edges for `options`."""
+    """The edges of this process for `options`."""
     with _lock:
         if options not in _opened:
             _opened[options] = OpenEdges(options)

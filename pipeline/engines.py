@@ -5,6 +5,7 @@ All that differs between one machine, Flink and Dataflow is in this file; the gr
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import functools
 import logging
@@ -31,6 +32,9 @@ _log = logging.getLogger(__name__)
 
 TICK_S = 2.0
 """Seconds between two ticks of an endless run: how soon due polls, freed leases and the outbox are looked at."""
+
+LINGER_S = 0.2
+"""Seconds that a batch of an endless run waits to fill."""
 
 STAMPS_S = 30.0
 """Seconds between two looks at the CRM's versions on engines with side inputs."""
@@ -129,7 +133,8 @@ def lay_out_endless(root: beam.Pipeline, options: JobOptions) -> Outputs:
                 accumulation_mode=AccumulationMode.DISCARDING,
             )
         )
-    return build(root, notifications, ticks, crm, edges.factories(options), options.graph)
+    graph = dataclasses.replace(options.graph, linger_s=LINGER_S)
+    return build(root, notifications, ticks, crm, edges.factories(options), graph)
 
 
 def beam_options(options: JobOptions, rest: Sequence[str]) -> PipelineOptions:

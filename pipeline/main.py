@@ -28,19 +28,21 @@ def main(argv: Sequence[str]) -> int:
         _quiet_libraries()
         edges.check(options)
     except (OptionError, SecretNotFoundError) as error:
-        print(f"run_pipeline.py: {error}", file=sys.stderr)
-        return 2
+        return _refused(2, str(error))
     except DealmailError as error:
-        print(f"run_pipeline.py: {error}", file=sys.stderr)
-        return 1
+        return _refused(1, str(error))
     except sa.exc.OperationalError as error:
         code = next(iter(getattr(error.orig, "args", ())), "")
-        print(f"run_pipeline.py: the database refused ({type(error.orig).__name__} {code})", file=sys.stderr)
-        return 1
+        return _refused(1, f"the database refused ({type(error.orig).__name__} {code})")
     if options.is_local:
         return run_local(options)
     submit(options, rest)
     return 0
+
+
+def _refused(code: int, why: str) -> int:
+    sys.stderr.write(f"run_pipeline.py: {why}\n")
+    return code
 
 
 def _quiet_libraries() -> None:

@@ -8,7 +8,6 @@ import os
 import pathlib
 import re
 import shutil
-import sys
 import urllib.parse
 from collections.abc import Sequence
 from typing import Any
@@ -258,5 +257,3 @@ def require_tools(options: JobOptions) -> None:
             raise OptionError(f"--database={options.database.url}: there is no folder {folder}")
     if options.runner == "FlinkRunner" and shutil.which("java") is None:
         raise OptionError("--runner=FlinkRunner starts Beam's job server, which needs java: install a Java 17 runtime")
-    if sys.version_info < (3, 11):
-        raise OptionError("dealmail needs Python 3.11 or newer")

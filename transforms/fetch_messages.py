@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
+from .batches import GatherBatches
 from .records import ClaimedMessage, Decision, Failure, FetchedMessage, Record
 
 DECISIONS = "decisions"
@@ -70,12 +71,12 @@ class FetchMessages(beam.PTransform):
     Args:
         reader: opens the edge on the worker; the function owns what it hands out, nothing is closed here.
         batch_size: messages read side by side at the most.
-        linger_s: how long a batch waits to fill in an endless run; a bounded pass never waits.
+        linger_s: how long a batch waits to fill in an endless run; None in a bounded pass.
         shards: batches that may be read side by side, on different workers.
     """
 
     def __init__(
-        self, reader: Callable[[], MessageReader], *, batch_size: int = 50, linger_s: float = 0.1, shards: int = 1
+        self, reader: Callable[[], MessageReader], *, batch_size: int = 50, linger_s: float | None = None, shards: int = 1
     ) -> None:
         if batch_size < 1 or shards < 1:
             raise ValueError(f"batch_size {batch_size} and shards {shards} must be 1 or more")
@@ -93,7 +94,7 @@ class FetchMessages(beam.PTransform):
             >> beam.Map(lambda claim, shards: (batch_key(claim, shards), claim), self._shards).with_output_types(
                 tuple[str, Record]
             )
-            | "Batch" >> beam.GroupIntoBatches(self._batch_size, max_buffering_duration_secs=self._linger_s)
+            | "Batch" >> GatherBatches(self._batch_size, self._linger_s)
             | "Read" >> beam.ParDo(_Read(self._reader)).with_outputs(DECISIONS, FAILURES, main="messages")
         )
         return Fetched(

@@ -10,6 +10,7 @@ import apache_beam as beam
 import msgspec
 from apache_beam.metrics import Metrics
 
+from .batches import GatherBatches
 from .records import DueMailbox, DueReason, Notification, Record
 
 _URGENCY: Final[tuple[DueReason, ...]] = ("push", "poll", "work")
@@ -97,7 +98,7 @@ class FindDueMailboxes(beam.PTransform):
     Args:
         register: opens the edge on the worker; the function owns what it hands out.
         now: the time, UTC.
-        linger_s: how long the reasons of one mailbox are gathered in an endless run; a bounded pass never waits.
+        linger_s: how long the reasons of one mailbox are gathered in an endless run; None in a bounded pass.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class FindDueMailboxes(beam.PTransform):
         register: Callable[[], MailboxRegister],
         *,
         now: Callable[[], dt.datetime] = utc_now,
-        linger_s: float = 0.2,
+        linger_s: float | None = None,
     ) -> None:
         super().__init__()
         self._register = register
@@ -122,6 +123,6 @@ class FindDueMailboxes(beam.PTransform):
             (touched, due)
             | "Flatten" >> beam.Flatten()
             | "KeyByMailbox" >> beam.Map(lambda found: (found.mailbox_id, found)).with_output_types(tuple[str, Record])
-            | "Gather" >> beam.GroupIntoBatches(100, max_buffering_duration_secs=self._linger_s)
+            | "Gather" >> GatherBatches(100, self._linger_s)
             | "Merge" >> beam.MapTuple(lambda unused_key, found: merge_due(found)).with_output_types(DueMailbox)
         )

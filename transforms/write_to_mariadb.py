@@ -12,6 +12,7 @@ from typing import Protocol
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
+from .batches import GatherBatches
 from .records import ChangedEngagements, CustomerMail, Record, SeenCopy, Settleable
 
 
@@ -63,12 +64,12 @@ class WriteToMariaDb(beam.PTransform):
     Args:
         settlements: opens the edge on the worker.
         batch_size: outcomes a transaction at the most. Raise it for a distant database.
-        linger_s: how long a batch waits to fill in an endless run; a bounded pass never waits.
+        linger_s: how long a batch waits to fill in an endless run; None in a bounded pass.
         shards: batches a team that may be settled side by side.
     """
 
     def __init__(
-        self, settlements: Callable[[], Settlements], *, batch_size: int = 200, linger_s: float = 0.2, shards: int = 1
+        self, settlements: Callable[[], Settlements], *, batch_size: int = 200, linger_s: float | None = None, shards: int = 1
     ) -> None:
         if batch_size < 1 or shards < 1:
             msg = f"batch_size {batch_size} and shards {shards} must be 1 or more"
@@ -87,6 +88,6 @@ class WriteToMariaDb(beam.PTransform):
             >> beam.Map(lambda outcome, shards: (shard_key(outcome, shards), outcome), self._shards).with_output_types(
                 tuple[str, Record]
             )
-            | "Batch" >> beam.GroupIntoBatches(self._batch_size, max_buffering_duration_secs=self._linger_s)
+            | "Batch" >> GatherBatches(self._batch_size, self._linger_s)
             | "Settle" >> beam.ParDo(_Settle(self._settlements)).with_output_types(ChangedEngagements)
         )
