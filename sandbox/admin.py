@@ -8,10 +8,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .faults import parse_rule
-from .headers import read_headers
 from .http_server import Request, Response, json_response
 from .mail_sources import internal_date
-from .mailbox import InMemory, Mailbox, NewMail, UnknownMessageError
+from .mailbox import InMemory, Mailbox, NewMail, UnknownMessageError, index_mail
 from .pubsub_broker import NotFoundError
 
 if TYPE_CHECKING:
@@ -91,10 +90,7 @@ class Admin:
         if when is None:
             when = self._sandbox.clock.now_ms()
         elif when == "from_headers":
-            headers: dict[str, str] = {}
-            for name, value in read_headers(raw):
-                headers.setdefault(name.lower(), value)
-            when = internal_date(headers, self._sandbox.clock.now())
+            when = internal_date(index_mail(raw).headers, self._sandbox.clock.now())
         labels = frozenset(body.get("labels", ("INBOX", "UNREAD")))
         return NewMail(InMemory(raw), labels, int(when), body.get("id", ""), body.get("thread_id", ""))
 

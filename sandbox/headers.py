@@ -57,6 +57,8 @@ def read_headers(raw: bytes) -> list[tuple[str, str]]:
 
 def to_text(data: bytes, charset: str = "") -> str:
     """Bytes as text that always encodes to UTF-8: the charset named, else UTF-8, else Windows-1252 with Latin-1's gaps."""
+    if not charset and data.isascii():
+        return data.decode("ascii")
     for name in (charset, "utf-8", "cp1252"):
         if not name:
             continue

@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from .headers import decode_value, read_headers
-from .mailbox import FileSlice, NewMail, RawMail
+from .headers import decode_value
+from .mailbox import FileSlice, NewMail, RawMail, index_mail, unquote_mboxrd
 
 _TAKEOUT_FROM = re.compile(rb"From (\d{15,20})@xxx (.+)")
 _MBOX_MARK = re.compile(rb"(?m)^From [^\r\n]*\d\d:\d\d[^\r\n]*\r?$")
@@ -95,16 +95,17 @@ def _read_file(path: pathlib.Path, owner: str, root: pathlib.Path | None = None)
         return
     raw = FileSlice(path, 0, path.stat().st_size)
     labels = _folder_labels(path, root) if root else frozenset()
-    yield _new_mail(raw, owner, labels, path)
+    yield _new_mail(raw, raw.read(), owner, labels, path)
 
 
 def _read_mbox(path: pathlib.Path, owner: str) -> Iterator[NewMail]:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        marks = [mark for mark in _MBOX_MARK.finditer(data) if mark.start() == 0 or _blank_before(data, mark.start())]
-        places = [(mark.start(), mark.end(), mark.group(0)) for mark in marks]
-    for number, (_, end, line) in enumerate(places):
-        stop = places[number + 1][0] if number + 1 < len(places) else path.stat().st_size
-        yield _new_mail(FileSlice(path, end + 1, stop, unquote_from=True), owner, frozenset(), path, line.strip())
+        marks = [mark.span() for mark in _MBOX_MARK.finditer(data) if not mark.start() or _blank_before(data, mark.start())]
+        for number, (start, end) in enumerate(marks):
+            stop = marks[number + 1][0] if number + 1 < len(marks) else len(data)
+            mail = unquote_mboxrd(data[end + 1 : stop])
+            raw = FileSlice(path, end + 1, stop, unquote_from=True)
+            yield _new_mail(raw, mail, owner, frozenset(), path, data[start:end].strip())
 
 
 def _blank_before(data: mmap.mmap, position: int) -> bool:
@@ -117,7 +118,8 @@ def _from_maildir(path: pathlib.Path, root: pathlib.Path, owner: str) -> NewMail
     labels |= {label for flag, label in (("D", "DRAFT"), ("T", "TRASH"), ("F", "STARRED")) if flag in flags}
     if "S" not in flags:
         labels.add("UNREAD")
-    return _new_mail(FileSlice(path, 0, path.stat().st_size), owner, frozenset(labels), path)
+    raw = FileSlice(path, 0, path.stat().st_size)
+    return _new_mail(raw, raw.read(), owner, frozenset(labels), path)
 
 
 def _folder_labels(path: pathlib.Path, root: pathlib.Path) -> frozenset[str]:
@@ -129,11 +131,11 @@ def _folder_labels(path: pathlib.Path, root: pathlib.Path) -> frozenset[str]:
     return frozenset()
 
 
-def _new_mail(raw: RawMail, owner: str, labels: frozenset[str], path: pathlib.Path, from_line: bytes = b"") -> NewMail:
-    data = raw.read()
-    headers: dict[str, str] = {}
-    for name, value in read_headers(data):
-        headers.setdefault(name.lower(), value)
+def _new_mail(
+    raw: RawMail, data: bytes, owner: str, labels: frozenset[str], path: pathlib.Path, from_line: bytes = b""
+) -> NewMail:
+    index = index_mail(data)
+    headers = index.headers
     takeout = _TAKEOUT_FROM.match(from_line)
     gmail_id = f"{int(takeout.group(1)):016x}" if takeout and int(takeout.group(1)) < 1 << 64 else ""
     thread = headers.get("x-gm-thrid", "")
@@ -145,7 +147,7 @@ def _new_mail(raw: RawMail, owner: str, labels: frozenset[str], path: pathlib.Pa
     moment = None
     if takeout or ("received" not in headers and from_line):
         moment = _from_line_date(from_line)
-    return NewMail(raw, labels, moment or internal_date(headers, path.stat().st_mtime), gmail_id, thread_id)
+    return NewMail(raw, labels, moment or internal_date(headers, path.stat().st_mtime), gmail_id, thread_id, index)
 
 
 def labels_from_takeout(value: str) -> frozenset[str]:

@@ -35,6 +35,7 @@ SYSTEM_LABELS = (
     "UNREAD",
 )
 MAX_ID_MS = (1 << 44) - 1
+_QUOTED_FROM = re.compile(rb"(?m)^>(>*From )")
 _REPLY_PREFIX = re.compile(r"^\s*((re|fwd?|aw|wg|sv|vs|antw|tr|rif|res|enc)(\[\d+\])?\s*[:：]\s*)+", re.IGNORECASE)
 
 
@@ -70,7 +71,12 @@ class FileSlice:
         with self.path.open("rb") as file:
             file.seek(self.start)
             data = file.read(self.end - self.start)
-        return re.sub(rb"(?m)^>(>*From )", rb"\1", data) if self.unquote_from else data
+        return unquote_mboxrd(data) if self.unquote_from else data
+
+
+def unquote_mboxrd(data: bytes) -> bytes:
+    """A message as it was before it was put in an mbox: one `>` less before each quoted `From `."""
+    return _QUOTED_FROM.sub(rb"\1", data) if b">From " in data else data
 
 
 @dataclass(slots=True)
@@ -119,6 +125,22 @@ class HistoryPage(NamedTuple):
     history_id: int
 
 
+class MailIndex(NamedTuple):
+    """What a mailbox needs to know of a message's bytes: first value of each header (lower-case names), size, digest."""
+
+    headers: dict[str, str]
+    size: int
+    digest: bytes
+
+
+def index_mail(data: bytes) -> MailIndex:
+    """The index of a message's bytes."""
+    headers: dict[str, str] = {}
+    for name, value in read_headers(data):
+        headers.setdefault(name.lower(), value)
+    return MailIndex(headers, len(data), hashlib.sha256(data).digest())
+
+
 class NewMail(NamedTuple):
     """A message on its way in. `internal_date` in ms; empty `gmail_id`/`thread_id` are chosen by the mailbox."""
 
@@ -127,7 +149,7 @@ class NewMail(NamedTuple):
     internal_date: int
     gmail_id: str = ""
     thread_id: str = ""
-    head: bytes | None = None
+    index: MailIndex | None = None
 
 
 class UnknownMessageError(KeyError):
@@ -365,14 +387,9 @@ class Mailbox:
 
     def _insert(self, mail: NewMail, arrival_ms: int) -> Message:
         """Add a message and find its thread; the caller keeps `_order`."""
-        head = mail.head if mail.head is not None else mail.raw.read()
-        headers = read_headers(head)
-        size = len(head) if mail.head is None else _size(mail.raw, head)
-        first: dict[str, str] = {}
-        for name, value in headers:
-            first.setdefault(name.lower(), value)
+        first, size, digest = mail.index or index_mail(mail.raw.read())
         gmail_id = mail.gmail_id if mail.gmail_id and mail.gmail_id not in self._messages else ""
-        gmail_id = gmail_id or self._new_id(arrival_ms, head)
+        gmail_id = gmail_id or self._new_id(arrival_ms, digest)
         own_ids = message_ids(first.get("message-id", ""))
         subject = _base_subject(decode_value(first.get("subject", "")))
         thread_id = mail.thread_id or self._find_thread(first, subject) or gmail_id
@@ -380,9 +397,9 @@ class Mailbox:
             gmail_id, thread_id, mail.raw, set(self.label_ids(mail.labels)), mail.internal_date, self._tick(), size
         )
         if not first.get("message-id", "").strip():
-            digest = hashlib.sha256(f"{self.address}:{gmail_id}".encode()).hexdigest()
+            made = hashlib.sha256(f"{self.address}:{gmail_id}".encode()).hexdigest()
             message.added_message_id = (
-                f"<{digest[:8]}.{digest[8:16]}.{digest[16:21]}.{digest[21:25]}SMTPIN_ADDED_MISSING@mx.google.com>"
+                f"<{made[:8]}.{made[8:16]}.{made[16:21]}.{made[21:25]}SMTPIN_ADDED_MISSING@mx.google.com>"
             )
             own_ids = [message.added_message_id.strip("<>")]
         for own_id in own_ids:
@@ -404,17 +421,13 @@ class Mailbox:
                 return found[0]
         return ""
 
-    def _new_id(self, arrival_ms: int, content: bytes) -> str:
+    def _new_id(self, arrival_ms: int, content_digest: bytes) -> str:
         """16 hex digits that grow with the arrival time; the same mail loaded again gets the same id."""
-        digest = hashlib.sha256(self.address.lower().encode() + b"\0" + content).digest()
+        digest = hashlib.sha256(self.address.lower().encode() + b"\0" + content_digest).digest()
         value = (min(max(arrival_ms, 1), MAX_ID_MS) << 20) | (int.from_bytes(digest[:3]) >> 4)
         while f"{value:016x}" in self._messages:
             value += 1
         return f"{value:016x}"
-
-
-def _size(raw: RawMail, head: bytes) -> int:
-    return raw.end - raw.start if isinstance(raw, FileSlice) else len(head)
 
 
 def _base_subject(subject: str) -> str:
