@@ -17,7 +17,7 @@ from . import schema
 
 COLUMNS = (
     "kind", "id", "name", "address", "domain", "account_id", "company", "owner", "is_open", "opened_on", "closed_on", "user_id",
-    "pattern", "contact_id",
+    "pattern", "converted_contact_id",
 )  # fmt: skip
 MAX_PROBLEMS = 20
 _ID = 64
@@ -178,7 +178,7 @@ def _contact(values: dict[str, str]) -> list[Row]:
 def _lead(values: dict[str, str]) -> list[Row]:
     row = {
         "id": _id(values, "id"), "address": _address(values), "name": _name(values), "company": _name(values, "company"),
-        "converted_contact_id": _id(values, "contact_id", needed=False),
+        "converted_contact_id": _id(values, "converted_contact_id", needed=False),
     }  # fmt: skip
     return [(schema.lead, row)]
 

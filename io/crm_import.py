@@ -1,64 +1,45 @@
-"""The CRM from a CSV file: users, accounts with domains, contacts, leads, opportunities, own and blocked domains.
+"""Importing a CRM file: idempotent, all or nothing, and what a change sets in motion.
 
-One file, one header row, one record a row; `kind` says what the row is, the other columns it uses are in KINDS. Importing the
-same file again changes nothing.
+A new contact, lead or domain, or an unblocking, starts a targeted look back in the team's live mailboxes; a changed
+opportunity has its owner's mailboxes polled at once, which extends their window where that is due (see io/claims.py).
 """
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import datetime as dt
-import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
-from ..transforms.domains import crm_address, crm_domain
-from ..transforms.errors import TerminalError
-from . import schema
+from ..transforms.domains import company_domain
+from . import crm_csv, listings, mailboxes, schema
+from .crm_csv import CrmFileError
 from .database import Database
+from .ledger import RESTING
 
-KINDS: Final[dict[str, tuple[str, ...]]] = {
-    "user": ("id", "name", "address"),
-    "user_address": ("user_id", "address"),
-    "own_domain": ("domain",),
-    "account": ("id", "name", "domain"),
-    "account_domain": ("account_id", "domain"),
-    "contact": ("id", "name", "address", "account_id"),
-    "lead": ("id", "name", "address", "company", "converted_contact_id"),
-    "opportunity": ("id", "name", "account_id", "owner", "is_open", "opened_on", "closed_on"),
-    "blocked": ("pattern", "user_id"),
-}
-"""Each kind of row with the columns it reads; others are ignored. `owner` is a user's id or address."""
-
-NEEDED: Final[dict[str, tuple[str, ...]]] = {
-    "user": ("id",), "user_address": ("user_id", "address"), "own_domain": ("domain",), "account": ("id",),
-    "account_domain": ("account_id", "domain"), "contact": ("id", "address"), "lead": ("id", "address"),
-    "opportunity": ("id", "account_id", "opened_on"), "blocked": ("pattern",),
-}  # fmt: skip
-"""Columns that may not be empty, by kind."""
-
-_TABLES: Final = (
+_CHUNK = 1_000
+MAX_TERMS = 400
+"""More new addresses and domains than this: the whole window is listed instead of being searched for them."""
+MAX_LISTINGS = 2_000
+"""More searches than this over all mailboxes: the same."""
+_QUERY_LETTERS = 1_200
+_SEARCHABLE = re.compile(r"[\w.+@=&'-]+", re.ASCII)
+_TABLES = (
     schema.user, schema.user_address, schema.own_domain, schema.account, schema.account_domain, schema.contact, schema.lead,
     schema.opportunity, schema.blocked,
 )  # fmt: skip
-_YES, _NO = {"", "1", "true", "yes", "y", "open"}, {"0", "false", "no", "n", "closed"}
-_CHUNK = 500
-_SHOWN = 5
 
 Row = dict[str, Any]
-Key = tuple[Any, ...]
+Key = tuple[str, ...]
 
 
-class CrmFileError(TerminalError):
-    """The file cannot be used as it is. The text names lines and columns, never what stands there; nothing was imported."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Change:
-    """What an import did to one table."""
+    """What an import did to one table, in rows."""
 
     added: int = 0
     changed: int = 0
@@ -80,15 +61,9 @@ class CrmImport:
 
 
 def import_csv(
-    database: Database,
-    team_id: str,
-    text: str,
-    now: Callable[[], dt.datetime],
-    *,
-    team_name: str = "",
-    replace: bool = False,
-) -> CrmImport:
-    """Bring the team's CRM tables to what the CSV `text` says, in one transaction; the team is made where it is new.
+    database: Database, team_id: str, text: str, now: Callable[[], dt.datetime], *, team_name: str = "", replace: bool = False,
+) -> CrmImport:  # fmt: skip
+    """Bring the team's CRM tables to what the CSV `text` (docs/crm.md) says, in one transaction; a new team is made.
 
     Args:
         database: where.
@@ -99,209 +74,230 @@ def import_csv(
         replace: the file is the whole CRM: what it does not name is removed (users with a mailbox stay).
 
     Raises:
-        CrmFileError: rows that cannot be used; the text names them.
+        CrmFileError: the file has mistakes; nothing was changed.
         StoreUnavailableError: the database cannot be reached.
     """
-    wanted, problems = read_rows(text)
-
-    def work(connection: sa.Connection) -> CrmImport:
-        new = {"id": team_id, "name": team_name or team_id, "created_at": now()}
-        database.upsert(connection, schema.team, [new], ["name"] if team_name else ["id"])
-        connection.execute(sa.select(schema.team.c.id).where(schema.team.c.id == team_id).with_for_update())
-        found = {table.name: _existing(connection, table, team_id) for table in _TABLES}
-        wrong = [*problems, *_resolve(wanted, found)]
-        if wrong:
-            more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-            raise CrmFileError("; ".join(wrong[:_SHOWN]) + more)
-        made = {
-            table.name: _bring(
-                database, connection, table, team_id, wanted[table.name], found[table.name], replace=replace
-            )
-            for table in _TABLES
-        }
-        done = CrmImport(made, 0)
-        if done.is_change:
-            connection.execute(
-                sa.update(schema.team)
-                .where(schema.team.c.id == team_id)
-                .values(crm_version=schema.team.c.crm_version + 1)
-            )
-        version = connection.scalar(sa.select(schema.team.c.crm_version).where(schema.team.c.id == team_id))
-        return dataclasses.replace(done, version=int(version or 0))
-
-    return database.transaction(work)
+    return database.transaction(
+        lambda connection: _Import(database, connection, team_id, now()).run(text, team_name, replace=replace)
+    )
 
 
-# --- reading ---------------------------------------------------------------------------------------------------------
-def read_rows(text: str) -> tuple[dict[str, dict[Key, Row]], list[str]]:
-    """The rows for each table by key (without the team), and what is wrong, a line each.
+class _Import:
+    """One import within its transaction."""
 
-    A row may hold the keys "_line" and "_owner", which `_resolve` takes out again.
-    """
-    wanted: dict[str, dict[Key, Row]] = {table.name: {} for table in _TABLES}
-    problems: list[str] = []
-    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
-    header = [name.strip().lower() for name in reader.fieldnames or ()]
-    if "kind" not in header:
-        return wanted, ["line 1: there is no column `kind`"]
-    reader.fieldnames = header
-    try:
-        for given in reader:
-            line = reader.line_num
-            row = {
-                name: (value or "").strip()
-                for name, value in given.items()
-                if isinstance(name, str) and not isinstance(value, list)
+    def __init__(self, database: Database, connection: sa.Connection, team_id: str, now: dt.datetime) -> None:
+        self._database, self._connection, self._team_id, self._now = database, connection, team_id, now
+        self._changes = {table.name: Change() for table in _TABLES}
+        self._terms: set[str] = set()
+        self._whole_window = False
+        self._owners: set[str] = set()
+        self._wanted: dict[sa.Table, dict[str, tuple[int, str]]] = defaultdict(dict)
+        self._keys: dict[sa.Table, set[Key]] = defaultdict(set)
+
+    def run(self, text: str, team_name: str, *, replace: bool) -> CrmImport:
+        team = schema.team.c
+        row = {"id": self._team_id, "name": team_name[:255] or self._team_id, "created_at": self._now}
+        self._database.upsert(self._connection, schema.team, [row], ["name"] if team_name else ["id"])
+        chosen = sa.select(team.crm_version).where(team.id == self._team_id).with_for_update()
+        version = self._connection.execute(chosen).scalar_one()
+        self._read(text)
+        self._check_references()
+        if replace:
+            for table in _TABLES:
+                self._remove_absent(table)
+        done = CrmImport(self._changes, version)
+        if not done.is_change:
+            return done
+        self._connection.execute(sa.update(schema.team).where(team.id == self._team_id).values(crm_version=version + 1))
+        self._look_back()
+        self._poll_owners()
+        return dataclasses.replace(done, version=version + 1)
+
+    def _read(self, text: str) -> None:
+        deals: list[tuple[int, Row]] = []
+        waiting: dict[sa.Table, dict[Key, Row]] = defaultdict(dict)
+        for line, rows in crm_csv.read_rows(text):
+            for table, row in rows:
+                row["team_id"] = self._team_id
+                self._note_references(table, row, line)
+                if table is schema.opportunity:
+                    deals.append((line, row))
+                    continue
+                key = _key(table, row)
+                if table is schema.user_address and key in waiting[table]:
+                    same = waiting[table][key]["user_id"] == row["user_id"]
+                    row["is_primary"] |= same and waiting[table][key]["is_primary"]
+                waiting[table][key] = row
+                if len(waiting[table]) >= _CHUNK:
+                    self._merge(table, waiting.pop(table))
+        for table, left in waiting.items():
+            self._merge(table, left)
+        self._resolve_owners(deals)
+        latest = {_key(schema.opportunity, row): row for _, row in deals}
+        for keys in _chunks(list(latest)):
+            self._merge(schema.opportunity, {key: latest[key] for key in keys})
+
+    def _merge(self, table: sa.Table, rows: dict[Key, Row]) -> None:
+        """Insert what is new and update what differs."""
+        self._keys[table].update(rows)
+        change = self._changes[table.name]
+        query = sa.select(table).where(table.c.team_id == self._team_id, _among(table, list(rows)))
+        found = {_key(table, row): dict(row) for row in self._connection.execute(query).mappings()}
+        changed = []
+        for key, row in rows.items():
+            old = found.get(key)
+            if table is schema.user_address and old is not None and old["user_id"] == row["user_id"]:
+                row["is_primary"] |= old["is_primary"]
+            if old is not None and all(old[name] == value for name, value in row.items()):
+                change.unchanged += 1
+                continue
+            changed.append(row)
+            self._note_effects(table, old, row)
+            if old is None:
+                change.added += 1
+            else:
+                change.changed += 1
+        update = [column.name for column in table.columns if not column.primary_key]
+        if update:
+            self._database.upsert(self._connection, table, changed, update)
+        else:
+            self._database.insert_new(self._connection, table, changed)
+
+    def _remove_absent(self, table: sa.Table) -> None:
+        keep = self._keys[table]
+        mailbox = schema.mailbox.c
+        if table in (schema.user, schema.user_address):
+            column = mailbox.user_id if table is schema.user else mailbox.address
+            keep = keep | {
+                (one,) for one in self._connection.scalars(sa.select(column).where(mailbox.team_id == self._team_id))
             }
-            kind = row["kind"].lower()
-            if not any(row.values()):
-                continue
-            if kind not in KINDS:
-                problems.append(f"line {line}: `kind` is none of {', '.join(KINDS)}")
-                continue
-            row = {name: row.get(name, "") for name in KINDS[kind]}
-            problem = _problem(kind, row)
-            if problem:
-                problems.append(f"line {line}: {problem}")
-                continue
-            for table, made in _rows_of(kind, row):
-                key = tuple(made[name] for name in _key(schema.metadata.tables[table]))
-                wanted[table][key] = {**made, "_line": line}
-    except csv.Error:
-        problems.append(f"line {reader.line_num}: this is no CSV")
-    return wanted, problems
+        query = sa.select(table).where(table.c.team_id == self._team_id)
+        absent = [dict(row) for row in self._connection.execute(query).mappings() if _key(table, row) not in keep]
+        for rows in _chunks(absent):
+            keys = [_key(table, row) for row in rows]
+            self._connection.execute(sa.delete(table).where(table.c.team_id == self._team_id, _among(table, keys)))
+        self._changes[table.name].removed += len(absent)
+        for row in absent:
+            self._note_effects(table, row, None)
 
+    # --- references ------------------------------------------------------------------------------------------------
+    def _note_references(self, table: sa.Table, row: Row, line: int) -> None:
+        targets = {"account_id": schema.account, "user_id": schema.user, "converted_contact_id": schema.contact}
+        for column, target in targets.items():
+            if row.get(column):
+                self._wanted[target].setdefault(row[column], (line, column))
 
-def _problem(kind: str, row: Mapping[str, str]) -> str | None:
-    for name in NEEDED[kind]:
-        if not row[name]:
-            return f"a {kind} needs `{name}`"
-    for name in ("id", "account_id", "user_id", "converted_contact_id"):
-        if len(row.get(name, "")) > schema.Key().length:  # type: ignore[attr-defined]  # a String has a length
-            return f"`{name}` is longer than {schema.Key().length} characters"  # type: ignore[attr-defined]  # as above
-    if kind in {"contact", "lead", "user_address"} or (kind == "user" and row["address"]):
-        address = crm_address(row["address"])
-        if "@" not in address or len(address) > schema.ADDRESS:
-            return "`address` is no e-mail address"
-    if kind in {"own_domain", "account_domain"} and "." not in crm_domain(row["domain"]):
-        return "`domain` is no domain"
-    if kind == "opportunity":
-        if row["is_open"].lower() not in _YES | _NO:
-            return "`is_open` is neither true nor false"
-        for name in ("opened_on", "closed_on"):
-            try:
-                _day(row[name])
-            except ValueError:
-                return f"`{name}` is no day such as 2026-05-04"
-    return None
-
-
-def _rows_of(kind: str, row: Mapping[str, str]) -> Iterator[tuple[str, Row]]:
-    match kind:
-        case "user":
-            yield "user", {"id": row["id"], "name": row["name"][:255]}
-            if row["address"]:
-                yield "user_address", {"address": crm_address(row["address"]), "user_id": row["id"], "is_primary": True}
-        case "user_address":
-            yield (
-                "user_address",
-                {"address": crm_address(row["address"]), "user_id": row["user_id"], "is_primary": False},
+    def _check_references(self) -> None:
+        problems = []
+        for table, wanted in self._wanted.items():
+            for ids in _chunks(list(wanted)):
+                query = sa.select(table.c.id).where(table.c.team_id == self._team_id, table.c.id.in_(ids))
+                known = set(self._connection.scalars(query))
+                problems += [(*wanted[one], table.name) for one in ids if one not in known]
+        if problems:
+            raise CrmFileError(
+                [f"line {line}, column {column}: no such {name}" for line, column, name in sorted(problems)]
             )
-        case "own_domain":
-            yield "own_domain", {"domain": crm_domain(row["domain"])}
-        case "account":
-            yield "account", {"id": row["id"], "name": row["name"][:255]}
-            for domain in row["domain"].replace(";", " ").replace(",", " ").split():
-                yield "account_domain", {"domain": crm_domain(domain), "account_id": row["id"]}
-        case "account_domain":
-            yield "account_domain", {"domain": crm_domain(row["domain"]), "account_id": row["account_id"]}
-        case "contact":
-            yield "contact", {
-                "id": row["id"], "address": crm_address(row["address"]), "name": row["name"][:255],
-                "account_id": row["account_id"] or None,
-            }  # fmt: skip
-        case "lead":
-            yield "lead", {
-                "id": row["id"], "address": crm_address(row["address"]), "name": row["name"][:255], "company": row["company"][:255],
-                "converted_contact_id": row["converted_contact_id"] or None,
-            }  # fmt: skip
-        case "opportunity":
-            yield "opportunity", {
-                "id": row["id"], "name": row["name"][:255], "account_id": row["account_id"], "owner_user_id": None,
-                "is_open": row["is_open"].lower() in _YES, "opened_on": _day(row["opened_on"]), "closed_on": _day(row["closed_on"]),
-                "_owner": row["owner"],
-            }  # fmt: skip
-        case "blocked":
-            yield "blocked", {"user_id": row["user_id"], "pattern": row["pattern"].lower()[: schema.ADDRESS]}
+
+    def _resolve_owners(self, deals: Sequence[tuple[int, Row]]) -> None:
+        """An owner is a user's id or one of their addresses."""
+        address, user = schema.user_address.c, schema.user.c
+        ids: dict[str, str] = {}
+        for named in _chunks(sorted({row["owner_user_id"] for _, row in deals if row["owner_user_id"]})):
+            query = sa.select(user.id, user.id).where(user.team_id == self._team_id, user.id.in_(named))
+            ids |= {str(row[0]): str(row[1]) for row in self._connection.execute(query)}
+            query = sa.select(address.address, address.user_id).where(
+                address.team_id == self._team_id, address.address.in_(named)
+            )
+            ids |= {str(row[0]): str(row[1]) for row in self._connection.execute(query)}
+        problems = []
+        for line, row in deals:
+            if row["owner_user_id"] and row["owner_user_id"] not in ids:
+                problems.append(f"line {line}, column owner: no such user")
+            row["owner_user_id"] = ids.get(row["owner_user_id"])
+        if problems:
+            raise CrmFileError(problems)
+
+    # --- what a change sets in motion ------------------------------------------------------------------------------
+    def _note_effects(self, table: sa.Table, old: Row | None, new: Row | None) -> None:
+        if table is schema.opportunity and new is not None and new["owner_user_id"]:
+            self._owners.add(new["owner_user_id"])
+        term = _new_term(table, old, new)
+        if not term or self._whole_window:
+            return
+        self._terms.add(term)
+        if len(self._terms) > MAX_TERMS or not _SEARCHABLE.fullmatch(term):
+            self._whole_window = True
+
+    def _look_back(self) -> None:
+        """Have the live mailboxes search for mail that the CRM did not know what to do with until now."""
+        if not self._terms:
+            return
+        mailbox = schema.mailbox.c
+        query = sa.select(mailbox.id).where(
+            mailbox.team_id == self._team_id, mailbox.import_on.is_(True), mailbox.state.not_in(RESTING),
+            mailbox.window_from.is_not(None),
+        )  # fmt: skip
+        found = self._connection.scalars(query.order_by(mailbox.id)).all()
+        queries = [""] if self._whole_window else list(search_terms(sorted(self._terms)))
+        if len(found) * len(queries) > MAX_LISTINGS:
+            queries = [""]
+        for mailbox_id in found:
+            row = mailboxes.read(self._connection, mailbox_id)
+            assert row.window_from is not None
+            for terms in queries:
+                listings.start(self._connection, row, "targeted", row.window_from, self._now, query=terms)
+
+    def _poll_owners(self) -> None:
+        mailbox = schema.mailbox.c
+        for owners in _chunks(sorted(self._owners)):
+            self._connection.execute(
+                sa.update(schema.mailbox)
+                .where(mailbox.team_id == self._team_id, mailbox.user_id.in_(owners))
+                .values(next_poll_at=self._now)
+            )
 
 
-def _day(text: str) -> dt.date | None:
-    return dt.date.fromisoformat(text[:10]) if text else None
+def search_terms(terms: Sequence[str]) -> Iterator[str]:
+    """Gmail searches that find all mail from or to any of the addresses and domains, a few at a time.
+
+    Braces mean OR (support.google.com/mail/answer/7190).
+    """
+    parts: list[str] = []
+    for term in terms:
+        part = f"from:{term} to:{term} cc:{term}"
+        if parts and sum(map(len, parts)) + len(part) > _QUERY_LETTERS:
+            yield "{" + " ".join(parts) + "}"
+            parts = []
+        parts.append(part)
+    if parts:
+        yield "{" + " ".join(parts) + "}"
 
 
-# --- writing ---------------------------------------------------------------------------------------------------------
-def _key(table: sa.Table) -> list[str]:
-    return [column.name for column in table.primary_key.columns if column.name != "team_id"]
+def _new_term(table: sa.Table, old: Row | None, new: Row | None) -> str | None:
+    """The address or domain whose mail may be decided otherwise after this change, or None."""
+    if table in (schema.contact, schema.lead):
+        return new["address"] if new is not None and (old is None or old["address"] != new["address"]) else None
+    if table is schema.account_domain:
+        return company_domain(new["domain"]) if new is not None and old is None else None
+    if old is None or new is not None:
+        return None
+    if table is schema.user_address:
+        return str(old["address"])
+    if table is schema.own_domain:
+        return company_domain(old["domain"])
+    return old["pattern"].removeprefix("*.").removeprefix("@") if table is schema.blocked else None
 
 
-def _existing(connection: sa.Connection, table: sa.Table, team_id: str) -> dict[Key, Row]:
-    names = _key(table)
-    rows = (
-        connection.execution_options(yield_per=5000)
-        .execute(sa.select(table).where(table.c.team_id == team_id))
-        .mappings()
-    )
-    return {tuple(row[name] for name in names): {name: row[name] for name in row if name != "team_id"} for row in rows}
+def _key(table: sa.Table, row: Any) -> Key:
+    return tuple(row[column.name] for column in table.primary_key.columns if column.name != "team_id")
 
 
-def _resolve(wanted: Mapping[str, dict[Key, Row]], found: Mapping[str, dict[Key, Row]]) -> Iterable[str]:
-    """Replace owners by user ids, and name every row that points at a record that is neither in the file nor known."""
-    users = {key[0] for table in (wanted, found) for key in table["user"]}
-    accounts = {key[0] for table in (wanted, found) for key in table["account"]}
-    contacts = {key[0] for table in (wanted, found) for key in table["contact"]}
-    by_address = {key[0]: row["user_id"] for table in (found, wanted) for key, row in table["user_address"].items()}
-    lines = {table: {key: row.pop("_line") for key, row in rows.items()} for table, rows in wanted.items()}
-    for key, row in wanted["opportunity"].items():
-        owner = row.pop("_owner")
-        row["owner_user_id"] = owner if owner in users else by_address.get(crm_address(owner)) if owner else None
-        if owner and row["owner_user_id"] is None:
-            yield f"line {lines['opportunity'][key]}: `owner` is no user"
-    pointing: Sequence[tuple[str, str, set[Any]]] = (
-        ("user_address", "user_id", users),
-        ("blocked", "user_id", users | {""}),
-        ("account_domain", "account_id", accounts),
-        ("contact", "account_id", accounts | {None}),
-        ("opportunity", "account_id", accounts),
-        ("lead", "converted_contact_id", contacts | {None}),
-    )
-    for table, column, known in pointing:
-        for key, row in wanted[table].items():
-            if row[column] not in known:
-                yield f"line {lines[table][key]}: `{column}` names nothing that is known"
+def _among(table: sa.Table, keys: Sequence[Key]) -> sa.ColumnElement[bool]:
+    names = [column.name for column in table.primary_key.columns if column.name != "team_id"]
+    return sa.tuple_(*[table.c[name] for name in names]).in_(keys)
 
 
-def _bring(
-    database: Database, connection: sa.Connection, table: sa.Table, team_id: str, wanted: Mapping[Key, Row],
-    found: Mapping[Key, Row], *, replace: bool,
-) -> Change:  # fmt: skip
-    new = [row for key, row in wanted.items() if key not in found]
-    other = [row for key, row in wanted.items() if key in found and found[key] != row]
-    columns = [column.name for column in table.columns if not column.primary_key] or [_key(table)[0]]
-    for rows in _chunks([{"team_id": team_id, **row} for row in (*new, *other)]):
-        database.upsert(connection, table, rows, columns)
-    gone = [key for key in found if key not in wanted] if replace else []
-    if table is schema.user and gone:
-        kept = set(connection.scalars(sa.select(schema.mailbox.c.user_id).where(schema.mailbox.c.team_id == team_id)))
-        gone = [key for key in gone if key[0] not in kept]
-    if table is schema.user_address and gone:
-        kept = set(connection.scalars(sa.select(schema.mailbox.c.address).where(schema.mailbox.c.team_id == team_id)))
-        gone = [key for key in gone if key[0] not in kept]
-    for keys in _chunks(gone):
-        which = sa.tuple_(*(table.c[name] for name in _key(table))).in_(keys)
-        connection.execute(sa.delete(table).where(table.c.team_id == team_id, which))
-    return Change(len(new), len(other), len(gone), len(wanted) - len(new) - len(other))
-
-
-def _chunks(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(rows), _CHUNK):
-        yield rows[start : start + _CHUNK]
+def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), _CHUNK):
+        yield items[start : start + _CHUNK]

@@ -1,0 +1,207 @@
+"""The CRM file: idempotent, all or nothing, in any order, and what a change sets in motion."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from dealmail.io import crm_import, relink, schema
+from dealmail.io.crm import DatabaseDirectories, UnknownTeamError, crm_stamps
+from dealmail.io.crm_csv import CrmFileError
+from dealmail.transforms.records import Participant
+
+FILE = """kind,id,name,address,domain,account_id,company,owner,is_open,opened_on,closed_on,user_id,pattern
+user,u1,Alice Archer,Alice@Corp.example,,,,,,,,,
+user_address,,,alice.archer@corp.example,,,,,,,,u1,
+own_domain,,,,corp.example,,,,,,,,
+account,a1,Acme,,acme.example; acme.co.uk,,,,,,,,
+account_domain,,,,https://www.acme.test/x,a1,,,,,,,
+contact,c1,"Zoë ""Z"" Quint",zoe@acme.example,,a1,,,,,,,
+lead,l1,Lee,lee@prospect.example,,,Prospect,,,,,,
+opportunity,o1,Big deal,,,a1,,alice@corp.example,true,2026-01-05,,,
+opportunity,o2,Old deal,,,a1,,u1,,2025-01-05,2025-06-01,,
+blocked,,,,,,,,,,,,rival.example
+blocked,,,,,,,,,,,u1,*@private.example
+"""
+CRM = (
+    schema.user, schema.user_address, schema.own_domain, schema.account, schema.account_domain, schema.contact, schema.lead,
+    schema.opportunity, schema.blocked,
+)  # fmt: skip
+
+
+def live_box(sales: Any, address: str = "alice@corp.example", team: str = "t1", user: str = "u1") -> str:
+    box = sales.add_mailbox(address, team, user)
+    sales.mailboxes.set_state(box, "live", window_from=sales.clock())
+    return box
+
+
+def load(sales: Any, text: str, team: str = "t1", **options: Any) -> Any:
+    return crm_import.import_csv(sales.database, team, text, sales.clock, **options)
+
+
+def listings(sales: Any) -> list[Any]:
+    with sales.database.reading() as connection:
+        return list(
+            connection.execute(sa.select(schema.listing.c.mailbox_id, schema.listing.c.kind, schema.listing.c.query))
+        )
+
+
+def test_import_is_idempotent_in_any_order_of_lines(sales: Any) -> None:
+    first = load(sales, FILE)
+    assert (first.version, first.is_change) == (1, True)
+    assert first.tables["account_domain"] == crm_import.Change(added=3)
+    rows = sales.dump(*CRM)
+    assert [row[1:6] for row in rows["opportunity"]] == [
+        ("o1", "Big deal", "a1", "u1", True),
+        ("o2", "Old deal", "a1", "u1", False),
+    ]
+    assert sorted(row[1] for row in rows["account_domain"]) == ["acme.co.uk", "acme.example", "www.acme.test"]
+    header, *lines = FILE.splitlines(keepends=True)
+    for seed in range(5):
+        random.Random(seed).shuffle(lines)
+        again = load(sales, "\ufeff" + header + "".join(lines))
+        assert (again.version, again.is_change) == (1, False)
+        assert sales.dump(*CRM) == rows
+    assert crm_stamps(sales.database) == [("t1", 1)]
+
+
+def test_replace_removes_what_is_absent_and_only_there(sales: Any) -> None:
+    load(sales, FILE)
+    load(sales, FILE, team="t2", team_name="Others")
+    done = load(sales, "kind;id;address\ncontact;c2;new@acme.example\n", replace=True)
+    assert (done.tables["contact"].added, done.tables["contact"].removed, done.version) == (1, 1, 2)
+    rows = sales.dump(*CRM)
+    assert [row[:3] for row in rows["contact"]] == [("t1", "c2", "new@acme.example"), ("t2", "c1", "zoe@acme.example")]
+    assert [len(rows[name]) for name in ("user", "user_address", "lead", "blocked")] == [1, 2, 1, 2]
+
+
+def test_mistakes_are_named_together_without_their_values(sales: Any) -> None:
+    bad = (
+        FILE
+        + "contact,c9,Secret Name,secret-not-an-address,,,,,,,,,\nnonsense,,,,,,,,,,,,\ncontact,c8,,x@y.example,,a9,,,,,,,\n"
+    )
+    with pytest.raises(CrmFileError) as caught:
+        load(sales, bad)
+    assert str(caught.value).splitlines()[1:] == [
+        "line 13, column address: no e-mail address",
+        "line 14, column kind: none of user, user_address, own_domain, account, account_domain, contact, lead, opportunity, blocked",
+    ]
+    with pytest.raises(CrmFileError, match="line 13, column account_id: no such account$"):
+        load(sales, FILE + "contact,c8,,x@y.example,,a9,,,,,,,\n")
+    for wrong, part in (
+        ("id,name\n1,2\n", "no column `kind`"), ("kind,geheim\n", "unknown name of column number 2"), ("", "no column `kind`"),
+        ("kind,id,account_id,opened_on\nopportunity,o,a,soon\n", "column opened_on: no date"),
+        ("kind,id\naccount,x,y\n", "the line has 3 cells, the header 2"), ('kind,id\naccount,"' + "x" * 65 + '"\n', "an id of 65"),
+    ):  # fmt: skip
+        with pytest.raises(CrmFileError, match=part):
+            load(sales, wrong)
+    assert all(rows == [] for rows in sales.dump(*CRM).values())
+    assert crm_stamps(sales.database) == [("t1", 0)]
+
+
+def test_new_people_and_unblocking_start_a_look_back_in_live_mailboxes(sales: Any) -> None:
+    load(sales, FILE)
+    box = live_box(sales)
+    off = live_box(sales, "bob@corp.example")
+    sales.mailboxes.turn_off(off, "bob")
+    live_box(sales, "alice@corp.example", "t2")
+    assert listings(sales) == []
+    load(sales, "kind,id,name,address\ncontact,c1,Renamed,zoe@acme.example\n")
+    assert listings(sales) == []
+    load(
+        sales,
+        "kind,id,address,domain,account_id\ncontact,c2,new@other.example,,\naccount_domain,,,mail.fresh.co.uk,a1\naccount_domain,,,gmail.com,a1\n",
+    )
+    found = listings(sales)
+    assert [(mailbox, kind) for mailbox, kind, _ in found] == [(box, "targeted")]
+    assert (
+        found[0].query
+        == "{from:fresh.co.uk to:fresh.co.uk cc:fresh.co.uk from:new@other.example to:new@other.example cc:new@other.example}"
+    )
+    load(sales, "kind,pattern\nblocked,another.example\n", replace=True)
+    assert {query for _, _, query in listings(sales)} == {
+        found[0].query,
+        "",
+    }  # one unblocked wildcard: the whole window
+
+
+def test_a_new_deal_has_its_owner_polled_at_once(sales: Any) -> None:
+    load(sales, FILE)
+    box, other = live_box(sales), live_box(sales, "bob@corp.example", user="u2")
+    for one in (box, other):
+        sales.mailboxes.set_state(one, "live", next_poll_at=sales.clock() + dt.timedelta(hours=1))
+    assert sales.ledger.due(sales.clock()) == []
+    load(sales, "kind,id,name,account_id,owner,opened_on\nopportunity,o3,Older,a1,u1,2025-03-01\n")
+    assert [due.mailbox_id for due in sales.ledger.due(sales.clock())] == [box]
+
+
+def test_directories_follow_the_versions(sales: Any) -> None:
+    load(sales, FILE)
+    now = [0.0]
+    directories = DatabaseDirectories(sales.database, 5.0, lambda: now[0])
+    first = directories.directory("t1")
+    assert first.has_match([Participant("zoe@acme.example")])
+    assert first.user_of("alice.archer@corp.example") == "u1"
+    load(sales, "kind,id,address\nlead,l2,else@where.example\n")
+    assert directories.directory("t1") is first
+    assert directories.directory("t1", 1) is first
+    second = directories.directory("t1", 2)
+    assert second.version == 2
+    assert second.is_person("else@where.example")
+    assert directories.directory("t1", 1) is second
+    load(sales, "kind,id,address\nlead,l3,third@where.example\n")
+    assert directories.directory("t1") is second
+    now[0] += 5
+    assert directories.directory("t1").version == 3
+    with pytest.raises(UnknownTeamError):
+        directories.directory("nobody")
+
+
+def test_links_of_stored_mail_follow_the_crm(sales: Any, mail: Any) -> None:
+    load(sales, FILE)
+    load(sales, FILE, team="t2")
+    directories = DatabaseDirectories(sales.database)
+    box, other = live_box(sales), live_box(sales, "carol@corp.example", "t2")
+    for one, team in ((box, "t1"), (other, "t2")):
+        (claim,) = sales.claim(one, ["g1"])
+        person = Participant("zoe@acme.example")
+        links = directories.directory(team).links([person])
+        sales.settlements.settle([mail(claim, 1, sender=person, to=(), cc=(), links=links)])
+    assert set(relink.behind(sales.database)) == {"t1", "t2"}
+    assert relink.relink(sales.database, directories, "t1", sales.clock) == 0
+    assert relink.relink(sales.database, directories, "t2", sales.clock) == 0
+    assert relink.behind(sales.database) == []
+
+    load(sales, "kind,id,name,domain\naccount,a2,New employer,\n")
+    load(
+        sales,
+        "kind,id,address,account_id,owner,opened_on\ncontact,c1,zoe@acme.example,a2,,\nopportunity,o5,,a2,u1,2026-02-02\n",
+    )
+    assert relink.behind(sales.database) == ["t1"]
+    sales.database.transaction(lambda c: c.execute(sa.delete(schema.search_outbox)))
+    assert relink.relink(sales.database, directories, "t1", sales.clock) == 1
+    link = schema.engagement_link.c
+    with sales.database.reading() as connection:
+        query = sa.select(link.kind, link.target_id).where(link.team_id == "t1", link.is_primary)
+        assert dict(connection.execute(query).all()) == {"account": "a2", "contact": "c1", "opportunity": "o5"}
+        outbox = connection.execute(sa.select(schema.search_outbox.c.team_id, schema.search_outbox.c.version)).all()
+        versions = sa.select(schema.engagement.c.team_id, schema.engagement.c.version)
+        assert outbox == connection.execute(versions.where(schema.engagement.c.team_id == "t1")).all()
+    assert relink.relink(sales.database, directories, "t1", sales.clock) == 0
+
+
+def test_all_engagements_are_relinked_over_many_pages(
+    sqlite_database: Any, make_sales: Any, mail: Any, monkeypatch: Any
+) -> None:
+    sales = make_sales(sqlite_database)
+    load(sales, FILE)
+    box = live_box(sales)
+    claims = sales.claim(box, [f"g{n:04d}" for n in range(1100)])
+    sales.settlements.settle([mail(claim, n) for n, claim in enumerate(claims)])
+    directories = DatabaseDirectories(sales.database)
+    assert relink.relink(sales.database, directories, "t1", sales.clock) == 1100
+    assert sales.dump(schema.engagement_link)["engagement_link"] == []
