@@ -155,7 +155,7 @@ def read_references(fields: Iterable[str]) -> tuple[str, ...]:
 
 
 def first(headers: Sequence[tuple[str, str]], name: str) -> str:
-    """The first field of the lower-case `name`, or "": a second From or Subject is somebody's forgery."""
+    """The first field of the lower-case `name`, or ""."""
     return next((value for key, value in headers if key == name), "")
 
 

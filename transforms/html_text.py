@@ -29,7 +29,7 @@ QUOTE_CLOSE: Final = "\ufdd1"
 BLOCK_OPEN: Final = "\ufdd2"
 """Stands where another blockquote begins: an indent, or a quote if an attribution precedes it."""
 
-_SMALL: Final = 16_384  # up to here even a single tag of nothing but attributes costs under 0.15 s
+_SMALL: Final = 49_152  # up to here even a single tag of nothing but attributes costs under 0.4 s
 _MAX_NODES: Final = 300_000
 _MAX_LINK: Final = 160
 _UNPARSABLE: Final = re.compile("[\ud800-\udfff\ufdd0-\ufdd2]")  # what UTF-8 cannot hold, and the marks above
@@ -90,6 +90,8 @@ _FORMATTING: Final = re.compile(
 _QUOTE_IN_TEXT: Final = re.compile(r">[^<>\"']*+[\"'][^<>=]*+=[^<>\"']*+[\"']")
 _DATA: Final = re.compile(r"(?<=[A-Za-z-]=)[\"']data:[\w/;+.=-]*,[A-Za-z0-9+/=%]*")
 _SEPARATOR: Final = re.compile(r"[\s/\"']+")
+_LONG_TAG: Final = 640
+_LONG: Final = re.compile(rf"(?:>|\A)[^>]{{{_LONG_TAG}}}")
 
 
 def is_hostile(html: str) -> bool:
@@ -99,16 +101,16 @@ def is_hostile(html: str) -> bool:
     (all are cloned into each later block). A tag may hide its length by > in quoted values, so quotes in text count too.
     """
     tags = html.count("<")
-    if tags > 400:
+    if tags > 400 and (tags - html.count("</")) * tags > _MAX_NODES:
         formatting = _FORMATTING.findall(html)
         if len(formatting) * tags > _MAX_NODES and _open_formatting(formatting) * tags > _MAX_NODES:
             return True
     if len(html) <= _SMALL:
         return False
-    for piece in html.split(">"):
-        if len(piece) > 640:
+    for piece in html.split(">") if _LONG.search(html) else ():
+        if len(piece) > _LONG_TAG:
             tag = piece[piece.find("<") + 1 :] if "<" in piece else ""
-            if len(tag) > 640 and len(_SEPARATOR.findall(_DATA.sub("", tag))) > 320:
+            if len(tag) > _LONG_TAG and len(_SEPARATOR.findall(_DATA.sub("", tag))) > _LONG_TAG // 2:
                 return True
     hidden = _QUOTE_IN_TEXT.findall(html)
     return len(hidden) > 5 and max(map(len, hidden)) + len(hidden) * 40 > 640
@@ -164,11 +166,9 @@ def _bare(match: re.Match[str]) -> str:
 
 # --- hidden ----------------------------------------------------------------------------------------------------------
 _MAX_LOOKED_AT: Final = 2_000
-_NEEDLES: Final = (
-    "display:none", "display: none", "DISPLAY", "visibility", "VISIBILITY", "height:0", "height: 0", "opacity:0", "opacity: 0",
-)  # fmt: skip
+_ALWAYS: Final = ("display:none", "display: none", "DISPLAY")
+_WITH_HIDDEN: Final = ("visibility", "VISIBILITY", "height:0", "height: 0")  # these take the word "hidden" too
 _ZERO: Final = re.compile(r"0+(?:\.0*)?(?:px|pt|em|rem|%)?")
-_TINY: Final = re.compile(r"(?:0|1)(?:\.0*)?(?:px|pt)?")
 _CLASS: Final = re.compile(r"(?:[a-z]+)?\.([A-Za-z_][\w-]*)")
 _COMMENTS: Final = re.compile(r"/\*.*?(?:\*/|\Z)|<!--|-->", re.DOTALL)
 
@@ -176,9 +176,9 @@ _COMMENTS: Final = re.compile(r"/\*.*?(?:\*/|\Z)|<!--|-->", re.DOTALL)
 def is_hidden(style: str) -> bool:
     """Whether the declarations of a style attribute take the element out of sight.
 
-    Whole declarations are compared: font-size:0.9em is not font-size:0. Zero height counts only with overflow hidden, zero
-    opacity only with tiny type; a font size of zero alone does not, for children may have their own. mso-hide does not
-    either: it hides from Outlook what all others see.
+    Whole declarations are compared: font-size:0.9em is not font-size:0. Zero height counts only with overflow hidden. A font
+    size of zero does not, for children may have their own; nor does zero opacity, which animations start from; nor mso-hide,
+    which hides from Outlook what all others see.
     """
     declared: dict[str, str] = {}
     for declaration in style.split(";"):
@@ -188,16 +188,14 @@ def is_hidden(style: str) -> bool:
     if declared.get("display") == "none" or declared.get("visibility") in {"hidden", "collapse"}:
         return True
     flat = any(_ZERO.fullmatch(declared.get(name, "1")) for name in ("max-height", "height"))
-    if flat and declared.get("overflow", declared.get("overflow-y", "")).startswith("hidden"):
-        return True
-    faint = _ZERO.fullmatch(declared.get("opacity", "1")) is not None
-    return faint and (flat or _TINY.fullmatch(declared.get("font-size", "9")) is not None)
+    return flat and declared.get("overflow", declared.get("overflow-y", "")).startswith("hidden")
 
 
 def _mark_hidden(html: str) -> tuple[str, list[str]]:
     """`html` with the attribute hidden on every tag whose style hides it, and the selectors of what to skip."""
     places: set[int] = set()
-    for needle in _NEEDLES:
+    may_hide = "hidden" in html or "HIDDEN" in html
+    for needle in _ALWAYS + _WITH_HIDDEN if may_hide else _ALWAYS:
         position = html.find(needle)
         while position >= 0 and len(places) < _MAX_LOOKED_AT:
             place = _hidden_tag(html, position, position + len(needle))
@@ -206,7 +204,7 @@ def _mark_hidden(html: str) -> tuple[str, list[str]]:
             position = html.find(needle, position + len(needle))
     if places:
         html = _insert(html, sorted(places))
-    skipped = ["[hidden]"] if places or " hidden" in html else []
+    skipped = ["[hidden]"] if places or may_hide else []
     if "<style" in html:
         skipped.extend(f".{name}" for name in sorted(_hidden_classes(html))[:20])
     return html, skipped
@@ -320,10 +318,13 @@ _BLANK_LINES: Final = re.compile(r"\n{3,}")
 def _tidy(text: str, html: str) -> str:
     if " (" in text:
         text = _LINK.sub(_shorten_link, text)
-    formatted = "<pre" in html or "<PRE" in html
-    lines = (
-        [line.rstrip() for line in text.split("\n")] if formatted else [_tidy_line(line) for line in text.split("\n")]
-    )
+    lines = text.split("\n")
+    if "<pre" in html or "<PRE" in html:
+        lines = [line.rstrip() for line in lines]
+    else:
+        lines = [
+            _tidy_line(line) if " " in line[:1] or "\t" in line or "  " in line else line.rstrip() for line in lines
+        ]
     return _BLANK_LINES.sub("\n\n", "\n".join(lines)).strip()
 
 

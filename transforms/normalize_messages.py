@@ -12,15 +12,18 @@ from apache_beam.pvalue import TaggedOutput
 from .addresses import MAX_FIELD, parse_addresses
 from .errors import MalformedMessageError
 from .gmail_payload import Header, read_envelope
-from .headers import BLIND, MAX_FIELDS, MAX_VALUE, choose_message_id, decode_value, first, read_references, read_subject
+from .headers import BLIND, MAX_FIELDS, MAX_VALUE, choose_message_id, decode_value, read_references, read_subject
 from .mail_dates import internal_time, sent_time
 from .records import Failure, FetchedMessage, NormalizedMessage, Participant
 
 PHASE: Final = "normalize"
 FAILURES: Final = "failures"
-_ADDRESS_FIELDS: Final = frozenset(
-    {"from", "to", "cc", "reply-to", "sender", "x-original-from", "x-original-sender", "x-google-original-from"}
-)
+_ADDRESS_FIELDS: Final = frozenset({"from", "to", "cc", "reply-to", "sender", "x-original-from", "x-original-sender"})
+_GROUP_MARKS: Final = frozenset({"x-google-group-id", "mailing-list", "list-id", "list-post"})
+_UNDERSTOOD: Final = (
+    _ADDRESS_FIELDS | _GROUP_MARKS | BLIND
+    | {"message-id", "x-google-original-message-id", "references", "in-reply-to", "date", "received", "subject"}
+)  # fmt: skip
 
 
 def normalize(fetched: FetchedMessage) -> NormalizedMessage:
@@ -37,54 +40,65 @@ def normalize(fetched: FetchedMessage) -> NormalizedMessage:
         internal = internal_time(envelope.internal_date)
     except OverflowError:
         raise MalformedMessageError("internalDate is outside the years 1 to 9998") from None
-    headers, addressed = _read_fields(envelope.payload.headers or ())
-    authors = _addresses(addressed, "from")
-    reply_to, sender_field = _addresses(addressed, "reply-to"), _addresses(addressed, "sender")
+    headers, fields = _read_fields(envelope.payload.headers or ())
+    authors = _addresses(fields, "from")
+    reply_to, sender_field = _addresses(fields, "reply-to"), _addresses(fields, "sender")
     if len(authors) > 1:
         named = {one.address for one in sender_field}
         authors = tuple(sorted(authors, key=lambda one: one.address not in named))
     sender = authors[0] if authors else None
-    if sender is not None:
-        sender = _behind_group(sender, headers, addressed, reply_to)
-    to, cc = _addresses(addressed, "to"), _addresses(addressed, "cc")
-    also_from = {one.address: one for one in (*reply_to, *sender_field)}
-    references = [value for name, value in headers if name in {"in-reply-to", "references"}]
+    if sender is not None and not _GROUP_MARKS.isdisjoint(fields):
+        sender = _behind_group(sender, fields, reply_to)
+    cc = _addresses(fields, "cc")
+    references = [*fields.get("references", ()), *fields.get("in-reply-to", ())]
     return NormalizedMessage(
         claim=fetched.claim,
         labels=tuple(envelope.label_ids or ()),
-        message_id=choose_message_id(first(headers, "message-id"), first(headers, "x-google-original-message-id")),
-        references=read_references(sorted(references, key=len, reverse=True)) if references else (),
-        sent_at=sent_time(first(headers, "date"), internal, _received(headers)),
+        message_id=choose_message_id(_first(fields, "message-id"), _first(fields, "x-google-original-message-id")),
+        references=read_references(references) if references else (),
+        sent_at=sent_time(_first(fields, "date"), internal, fields.get("received", ())),
         internal_date=internal,
         sender=sender,
-        to=to,
+        to=_addresses(fields, "to"),
         cc=(*authors[1:], *cc) if len(authors) > 1 else cc,
-        also_from=tuple(also_from.values()),
-        subject=read_subject(first(headers, "subject"))[0],
+        also_from=tuple({one.address: one for one in (*reply_to, *sender_field)}.values()),
+        subject=read_subject(_first(fields, "subject"))[0],
         headers=headers,
         payload=fetched.payload,
     )
 
 
-def _read_fields(fields: Sequence[Header]) -> tuple[tuple[tuple[str, str], ...], dict[str, list[str]]]:
-    """All fields but the blind ones as text, and the address fields as they came: encoded words are decoded after splitting."""
+def _first(fields: dict[str, list[str]], name: str) -> str:
+    """The first field of that name, or "": a second From or Subject is somebody's forgery."""
+    values = fields.get(name)
+    return values[0] if values else ""
+
+
+def _read_fields(raw: Sequence[Header]) -> tuple[tuple[tuple[str, str], ...], dict[str, list[str]]]:
+    """All fields but the blind ones as text, and apart those that are understood here.
+
+    Address fields are apart as they came, for encoded words are decoded after splitting.
+    """
     headers: list[tuple[str, str]] = []
-    addressed: dict[str, list[str]] = {}
-    for field in fields[:MAX_FIELDS]:
-        name, value = field.name.strip().lower(), field.value or ""
-        if name in _ADDRESS_FIELDS:
-            addressed.setdefault(name, []).append(value)
-        elif name in BLIND:
-            continue
-        if len(value) > MAX_VALUE or "=?" in value or not value.isprintable():
-            value = decode_value(value)
-        headers.append((name, value))
-    return tuple(headers), addressed
+    fields: dict[str, list[str]] = {}
+    for field in raw if len(raw) <= MAX_FIELDS else raw[:MAX_FIELDS]:
+        name, value = field.name.lower(), field.value or ""
+        if not name.isprintable() or " " in name:
+            name = "".join(name.split())
+        clean = value
+        if not value.isprintable() or "=?" in value or len(value) > MAX_VALUE:
+            clean = decode_value(value)
+        if name in _UNDERSTOOD:
+            if name in BLIND:
+                continue
+            fields.setdefault(name, []).append(value if name in _ADDRESS_FIELDS else clean)
+        headers.append((name, clean))
+    return tuple(headers), fields
 
 
-def _addresses(addressed: dict[str, list[str]], name: str) -> tuple[Participant, ...]:
+def _addresses(fields: dict[str, list[str]], name: str) -> tuple[Participant, ...]:
     """The mailboxes of the field `name`. From is never merged: a second one is a forgery (RFC 5322 section 3.6)."""
-    values = addressed.get(name)
+    values = fields.get(name)
     if not values:
         return ()
     if len(values) == 1 or name in {"from", "sender"}:
@@ -92,37 +106,27 @@ def _addresses(addressed: dict[str, list[str]], name: str) -> tuple[Participant,
     return parse_addresses(", ".join(values)[:MAX_FIELD])
 
 
-def _received(headers: Sequence[tuple[str, str]]) -> list[str]:
-    return [value for name, value in headers if name == "received"]
-
-
 _VIA: Final = re.compile(r"^['\"]?(.*?)['\"]?\s+via\s+\S.*$", re.IGNORECASE | re.DOTALL)
-_GROUP_MARKS: Final = frozenset({"x-google-group-id", "mailing-list", "list-id", "list-post"})
 _ADDRESS: Final = re.compile(r"[^\s<>:;,@]+@[^\s<>:;,@?]+")
 
 
-def _behind_group(
-    sender: Participant,
-    headers: Sequence[tuple[str, str]],
-    addressed: dict[str, list[str]],
-    reply_to: tuple[Participant, ...],
-) -> Participant:
+def _behind_group(sender: Participant, fields: dict[str, list[str]], reply_to: tuple[Participant, ...]) -> Participant:
     """The author whom Google Groups hid behind the group's address, else `sender`.
 
     For domains whose DMARC policy is strict, Groups writes From: "'Jane' via Support" <support@own.example> and keeps the
     author in X-Original-From or X-Original-Sender. Believed only where list fields say that a Google Group sent it and From is
     that group's address or reads "... via ...": those two fields alone anybody can write.
     """
-    marks = [(name, value) for name, value in headers if name in _GROUP_MARKS]
-    if not any(name == "x-google-group-id" or "googlegroups" in value for name, value in marks):
+    marks = [value for name in _GROUP_MARKS for value in fields.get(name, ())]
+    if "x-google-group-id" not in fields and not any("googlegroups" in value for value in marks):
         return sender
     via = _VIA.match(sender.name)
-    groups = {found.lower() for _, value in marks for found in _ADDRESS.findall(value)}
+    groups = {found.lower() for value in marks for found in _ADDRESS.findall(value)}
     if via is None and sender.address not in groups:
         return sender
     name = via[1].strip(" '\"") if via else ""
     for field in ("x-original-from", "x-original-sender"):
-        for author in _addresses(addressed, field)[:1]:
+        for author in _addresses(fields, field)[:1]:
             if author.address != sender.address:
                 return author if author.name else Participant(author.address, name)
     authors = [one for one in reply_to if one.address not in groups and one.address != sender.address]

@@ -107,6 +107,18 @@ _STUBS: Final = re.compile(
     r"visualizza .{0,40}browser|bekijk .{0,40}(?:browser|online)|visa .{0,40}webbläsare|web ?browser",
     re.IGNORECASE,
 )
+_STUB_HINTS: Final = (
+    "html",
+    "browser",
+    "navigat",
+    "webbläsare",
+    "online",
+    "en ligne",
+    "web page",
+    "webpage",
+    "naveg",
+    "línea",
+)
 _ADDRESS: Final = re.compile(r"https?://\S+")
 
 
@@ -119,10 +131,15 @@ def is_stub(plain: str, html: str) -> bool:
     letters = len(_letters(plain))
     if letters == 0:
         return bool(html.strip())
-    html_letters = len(_letters(html))
-    if letters < 400 and _STUBS.search(plain) is not None:
+    html_letters = len(_letters(html[:20_000]))
+    if letters < 400 and _points_elsewhere(plain):
         return html_letters > letters // 2
     return html_letters >= 200 and letters * 10 < html_letters
+
+
+def _points_elsewhere(plain: str) -> bool:
+    lowered = plain.lower()
+    return any(hint in lowered for hint in _STUB_HINTS) and _STUBS.search(plain) is not None
 
 
 def _could_be_stub(plain: str) -> bool:
@@ -131,7 +148,7 @@ def _could_be_stub(plain: str) -> bool:
 
 
 def _letters(text: str) -> str:
-    return "".join(_ADDRESS.sub("", text).split())
+    return "".join((_ADDRESS.sub("", text) if "http" in text else text).split())
 
 
 class _Reader:

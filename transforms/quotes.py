@@ -79,9 +79,8 @@ def find_spans(text: str) -> tuple[str, tuple[Span, ...]]:
         lines = _take_marks(lines, quoted)
         if rest is not None:
             rest = _MARKS.sub("", rest)
-    if not _worth_a_look(text, marked):
-        whole = text if not marked else "\n".join([*lines, *([rest] if rest is not None else [])])
-        return whole, ()
+    if not marked and not _worth_a_look(lines):
+        return text, ()
     _quote_arrows(lines, quoted)
     _quote_history(lines, quoted)
     signed = _signature_lines(lines, quoted)
@@ -92,14 +91,15 @@ def find_spans(text: str) -> tuple[str, tuple[Span, ...]]:
     return whole, _spans(lines, quoted, signed)
 
 
-_HINTS: Final = re.compile(r"^[ \t]*(?:>|--|__|==|\*\*)|[:：][ \t]*$", re.MULTILINE)
-
-
-def _worth_a_look(text: str, marked: bool) -> bool:
-    """Whether anything in `text` could start a span: no quote and no rule, no line that ends in a colon, no farewell from a phone."""
-    return marked or _HINTS.search(text) is not None or any(
-        _SENT_FROM.match(line) or _FROM.match(line) for line in text.split("\n", 400)[:400] if len(line) < _MAX_LINE
-    )  # fmt: skip
+def _worth_a_look(lines: list[str]) -> bool:
+    """Whether anything in `lines` could start a span: an arrow, a rule, a colon where fields have theirs, a farewell from a phone."""
+    for line in lines:
+        if line and (
+            line[0] in ">-_=*" or line[-1] in ":：" or ":" in line[:20] or "：" in line[:8] or line[0] in " \t"
+        ):
+            return True
+    last = [line for line in lines[-12:] if line.strip()][-3:]
+    return any(_SENT_FROM.match(line[:120]) for line in last)
 
 
 def _take_marks(lines: list[str], quoted: list[bool]) -> list[str]:
@@ -152,11 +152,13 @@ def _quote_arrows(lines: list[str], quoted: list[bool]) -> None:
     """Lines that start with >, unless a forward was announced right before; a lone > in running text is none."""
     forwarded = False
     for index, line in enumerate(lines):
-        if line.lstrip(" ").startswith(">"):
+        if line[:1] in {">", " "} and line.lstrip(" ").startswith(">"):
             if not forwarded:
                 quoted[index] = True
-        elif line.strip():
+        elif line and (line[0] in "-_=* " or line[-1] in ":：-_"):
             forwarded = len(line) < _MAX_LINE and _FORWARDED.match(line) is not None
+        elif line:
+            forwarded = False
 
 
 def _quote_history(lines: list[str], quoted: list[bool]) -> None:
@@ -167,21 +169,25 @@ def _quote_history(lines: list[str], quoted: list[bool]) -> None:
         if not line.strip() or len(line) > _MAX_LINE or quoted[index]:
             index += 1
             continue
-        if _FORWARDED.match(line):
+        if (line[0] in "-_=*> " or line.rstrip()[-1] in ":：") and _FORWARDED.match(line):
             return
-        after = _attribution_end(lines, quoted, index)
+        after = _attribution_end(lines, quoted, index) if _has_colon_soon(lines, index) else None
         if after is not None:
             end = _quote_end(lines, quoted, after)
             for inside in range(index, end):
                 quoted[inside] = True
             index = end
             continue
-        block = _header_block(lines, index)
-        if block:
+        if (line[0] in "-_=* " or ":" in line[:20] or "：" in line[:8]) and _header_block(lines, index):
             for inside in range(index, count):
                 quoted[inside] = True
             return
         index += 1
+
+
+def _has_colon_soon(lines: list[str], index: int) -> bool:
+    """Whether one of the next four lines ends in a colon: nearly no line does, and the patterns are dear."""
+    return any(line.rstrip()[-1:] in {":", "："} for line in lines[index : index + 4])
 
 
 def _attribution_end(lines: list[str], quoted: list[bool], index: int) -> int | None:
