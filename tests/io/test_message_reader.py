@@ -1,0 +1,144 @@
+"""Reading many messages at once: every claim gets its own end, and one mailbox's trouble is not another's."""
+
+from __future__ import annotations
+
+import base64
+import collections
+import datetime as dt
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dealmail.io.message_reader import GmailMessageReader, ReaderOptions, large_texts
+from dealmail.transforms.records import ClaimedMessage, Decision, Failure, FetchedMessage
+
+
+def ends(gmails: Any, claims: list[ClaimedMessage]) -> dict[str, Any]:
+    return {answer.claim.gmail_id: answer for answer in gmails.reader.read(claims)}
+
+
+def made_up(gmails: Any, mailbox: str, *gmail_ids: str, lane: str = "backfill") -> list[ClaimedMessage]:
+    return [
+        ClaimedMessage("t1", mailbox, gmail_id, "lease", gmails.address(mailbox), lane=lane) for gmail_id in gmail_ids
+    ]
+
+
+def faults(gmails: Any, mailbox: str, **rates: Any) -> dict[str, Any]:
+    return {"methods": ["messages.get"], "mailboxes": [gmails.address(mailbox)], **rates}
+
+
+def gets(gmails: Any, mailbox: str) -> int:
+    return gmails.client.counters()["by_mailbox"].get(gmails.address(mailbox), {}).get("messages.get", 0)
+
+
+def test_many_mailboxes_in_one_batch_with_good_and_bad_together(gmails: Any) -> None:
+    alice, bob, carol = (gmails.connect(name) for name in ("alice", "bob", "carol"))
+    here = [gmails.deliver(alice, f"Offer {n}") for n in range(12)]
+    other = [gmails.deliver(bob, f"Offer {n}") for n in range(3)]
+    third = gmails.deliver(carol)
+    gmails.client.revoke(gmails.address(carol))
+    claims = (
+        made_up(gmails, alice, *here, "1a00000000000000", "not an id")
+        + made_up(gmails, bob, *other)
+        + made_up(gmails, carol, third)
+    )
+    found = ends(gmails, claims)
+    kinds = collections.Counter(
+        (type(end).__name__, getattr(end, "rule", getattr(end, "error_class", ""))) for end in found.values()
+    )
+    assert kinds == {
+        ("FetchedMessage", ""): 15, ("Decision", "gone.not_found"): 1, ("Failure", "GmailRequestError"): 1,
+        ("Failure", "ConsentRevokedError"): 1,
+    } or kinds[("Decision", "gone.not_found")] == 2  # fmt: skip
+    assert found[third].counts is False
+    payload = json.loads(found[here[0]].payload)
+    assert payload["id"] == here[0]
+
+
+def test_never_more_than_five_side_by_side_for_one_mailbox(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    slow = "A line that makes the message long.\r\n" * 5_000
+    ids = [gmails.deliver(alice, f"Offer {n}", text=slow) for n in range(12)]
+    gmails.client.set_limits(concurrent=5, user=0)
+    assert all(isinstance(end, FetchedMessage) for end in ends(gmails, made_up(gmails, alice, *ids)).values())
+
+
+@pytest.mark.parametrize("fault", ["429", "403"])
+def test_quota_counts_against_no_message_and_stops_asking(gmails: Any, fault: str) -> None:
+    alice = gmails.connect("alice")
+    ids = [gmails.deliver(alice, f"Offer {n}") for n in range(20)]
+    gmails.client.set_faults(faults(gmails, alice, **{fault: 1.0}, retry_after=9))
+    found = ends(gmails, made_up(gmails, alice, *ids))
+    assert {(end.error_class, end.counts, end.retry_after) for end in found.values()} == {
+        ("GmailQuotaError", False, dt.timedelta(seconds=9))
+    }
+    assert gets(gmails, alice) <= 5
+
+
+def test_an_outage_counts_only_against_the_message_that_alone_meets_it(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    ids = [gmails.deliver(alice, f"Offer {n}") for n in range(6)]
+    gmails.client.set_faults(faults(gmails, alice, **{"500": 1.0}))
+    assert {end.counts for end in ends(gmails, made_up(gmails, alice, *ids)).values()} == {False}
+    gmails.client.set_faults(faults(gmails, alice, **{"500": 1.0}, count=1))
+    found = ends(gmails, made_up(gmails, alice, *ids))
+    assert [end.counts for end in found.values() if isinstance(end, Failure)] == [True]
+    gmails.client.set_faults(faults(gmails, alice, drop=1.0))
+    assert {end.error_class for end in ends(gmails, made_up(gmails, alice, *ids)).values()} == {"GmailUnavailableError"}
+
+
+def test_live_mail_that_is_not_there_yet_is_asked_for_once_more(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    for lane, times in (("live", 2), ("backfill", 1)):
+        before = gets(gmails, alice)
+        (end,) = gmails.reader.read(made_up(gmails, alice, "1a00000000000000", lane=lane))
+        assert isinstance(end, Decision)
+        assert gets(gmails, alice) - before == times
+
+
+def test_large_text_parts_are_put_in_place_and_files_are_not(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    text = "Grüße aus der Ferne. " * 20_000
+    file = base64.b64encode(b"x" * 50_000).decode()
+    raw = (
+        "Message-ID: <big@x>\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+        f"--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n{text}\r\n"
+        "--b\r\nContent-Type: text/plain; name=notes.txt\r\nContent-Disposition: attachment; filename=notes.txt\r\n"
+        f"Content-Transfer-Encoding: base64\r\n\r\n{file}\r\n--b--\r\n"
+    ).encode()
+    big = gmails.client.deliver(gmails.address(alice), raw)
+    (end,) = gmails.reader.read(made_up(gmails, alice, big))
+    plain, attached = json.loads(end.payload)["payload"]["parts"]
+    assert base64.urlsafe_b64decode(plain["body"]["data"] + "==").decode().strip() == text.strip()
+    assert "attachmentId" not in plain["body"]
+    assert "data" not in attached["body"]
+    requests = gmails.client.counters()["by_mailbox"][gmails.address(alice)]
+    assert requests["messages.attachments.get"] == 1
+    small = GmailMessageReader(gmails.accounts, ReaderOptions(text_cap=1000))
+    (end,) = small.read(made_up(gmails, alice, big))
+    small.close()
+    assert "data" not in json.loads(end.payload)["payload"]["parts"][0]["body"]
+
+
+def test_reads_again_after_it_was_closed(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    claims = made_up(gmails, alice, gmails.deliver(alice))
+    for _ in range(2):
+        assert [type(end) for end in gmails.reader.read(claims)] == [FetchedMessage]
+        gmails.reader.close()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.sampled_from(["parts", "body", "mimeType", "attachmentId", "data"]), inner)
+    ),
+)
+
+
+@given(st.dictionaries(st.sampled_from(["parts", "body", "mimeType", "filename"]), JSON))
+def test_parts_of_any_form_do_no_harm(part: dict[str, Any]) -> None:
+    assert all(isinstance(body["attachmentId"], str) for body in large_texts(part))
