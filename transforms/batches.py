@@ -55,4 +55,5 @@ class GatherBatches(beam.PTransform):
             | "KeepTimes" >> beam.WindowInto(GlobalWindows(), timestamp_combiner=TimestampCombiner.OUTPUT_AT_EARLIEST)
             | "Group" >> beam.GroupByKey()
             | "Cut" >> beam.FlatMap(_cut_keyed, self._size)
+            | "AsBefore" >> beam.WindowInto(GlobalWindows())
         )
