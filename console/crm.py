@@ -26,11 +26,14 @@ def crm() -> None:
 @click.option("--replace", is_flag=True, help="The file is the whole CRM: remove what it does not name.")
 @with_settings
 def import_(settings: Settings, file: pathlib.Path, team_name: str, replace: bool) -> None:
-    """Import the CSV FILE; docs/console.md lists its columns. Importing it again changes nothing.
+    """Import the CSV FILE; docs/crm.md lists its columns. Importing it again changes nothing.
 
     The team (--team, else `default`) is made where it is new, and so is a SQLite database.
     """
-    from ..io.crm_import import CrmFileError, import_csv
+    from ..io.crm import DatabaseDirectories
+    from ..io.crm_csv import CrmFileError
+    from ..io.crm_import import import_csv
+    from ..io.relink import relink
 
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -44,11 +47,18 @@ def import_(settings: Settings, file: pathlib.Path, team_name: str, replace: boo
                 database, settings.team or DEFAULT_TEAM, text, utc_now, team_name=team_name, replace=replace
             )
         except CrmFileError as error:
-            raise BadInputError(f"{file}: {error}") from None
+            raise BadInputError(f"{file} was not imported: {'; '.join(error.problems)}") from None
+        moved = (
+            relink(database, DatabaseDirectories(database), settings.team or DEFAULT_TEAM, utc_now)
+            if done.is_change
+            else 0
+        )
     for name, change in done.tables.items():
         total = change.added + change.changed + change.unchanged
         if total or change.removed:
             removed = f", {change.removed} removed" if change.removed else ""
             click.echo(f"{name}: {total} ({change.added} new, {change.changed} changed{removed})")
+    if moved:
+        click.echo(f"{moved} stored mails have other links now")
     if not done.is_change:
         click.echo("nothing has changed")

@@ -18,7 +18,10 @@ import sqlalchemy as sa
 
 from ..io import migrate
 from ..io.database import Database
+from ..io.google_signin import GoogleSettings
+from ..io.key_choice import key_ref
 from ..io.schema import engagement_link, mailbox, message, opportunity
+from ..io.vault import Vault, read_keys
 from ..sandbox.process import SandboxNotStartedError, SandboxProcess
 from ..sandbox.sample.load import arrive, load
 from ..sandbox.servers import ServerUnavailableError
@@ -118,25 +121,19 @@ class Run:
 
     def _opt_in(self, database: Database, stores: Stores, sandbox: SandboxProcess) -> None:
         from ..io.consent_flow import SignIn
-        from ..io.crm_import import CrmFileError, import_csv
+        from ..io.crm_csv import CrmFileError
+        from ..io.crm_import import import_csv
         from ..io.gmail import SCOPE
-        from ..io.google_signin import GoogleSettings
-        from ..io.key_choice import key_ref
         from ..io.mailboxes import Mailboxes
-        from ..io.vault import Vault, read_keys
         from .connecting import user_of
 
         for text in self._stage.crm.values():
             try:
                 import_csv(database, self._stage.team_id, text, utc_now, team_name=self._stage.title)
             except CrmFileError as error:
-                raise BadInputError(f"the CRM file: {error}") from None
+                raise BadInputError(f"the CRM file cannot be used: {'; '.join(error.problems)}") from None
         add_owners(database, self._stage, utc_now())
-        client = self._folder / "oauth_client.json"
-        with os.fdopen(os.open(client, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
-            json.dump(sandbox.client.oauth_client(), out)
-        vault = Vault(read_keys(key_ref(stores.token_key, stores.database)))
-        google = GoogleSettings(sandbox.gmail, f"file:{client.resolve()}")
+        vault, google = self._signed_in(stores, sandbox)
         sign_in = SignIn(database, vault, google, utc_now)
         boxes = Mailboxes(database, utc_now)
         for address in self._stage.mail:
@@ -220,7 +217,25 @@ class Run:
             return {(row[0], row[1]) for row in connection.execute(chosen)} & waiting
 
     def _audit(self, database: Database, stores: Stores, sandbox: SandboxProcess) -> dict[str, float]:
-        return {}
+        """Completeness of each mailbox against the sandbox's Gmail, in percent."""
+        from ..io.audit import Audit
+        from ..io.google_signin import GmailAccounts
+        from ..io.mailboxes import Mailboxes
+        from ..io.quota import Quota, QuotaLimits
+
+        vault, google = self._signed_in(stores, sandbox)
+        limits = QuotaLimits(mailbox_minute=SANDBOX_UNITS, project_minute=SANDBOX_UNITS)
+        auditor = Audit(database, GmailAccounts(database, vault, google, utc_now), Quota(database, limits), utc_now)
+        found = {box.address: auditor.run(box.id) for box in Mailboxes(database, utc_now).all(self._stage.team_id)}
+        return {address: one.completeness for address, one in found.items() if one is not None}
+
+    def _signed_in(self, stores: Stores, sandbox: SandboxProcess) -> tuple[Vault, GoogleSettings]:
+        client = self._folder / "oauth_client.json"
+        if not client.exists():
+            with os.fdopen(os.open(client, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
+                json.dump(sandbox.client.oauth_client(), out)
+        vault = Vault(read_keys(key_ref(stores.token_key, stores.database)))
+        return vault, GoogleSettings(sandbox.gmail, f"file:{client.resolve()}")
 
     def _report(
         self,
