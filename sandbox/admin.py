@@ -51,6 +51,7 @@ class Admin:
             "push_route": self._push_route,
             "notify": self._notify,
             "push_interval": self._push_interval,
+            "require_grant": self._require_grant,
             "quota": lambda _body: {"ledger": sandbox.quota.ledger()},
             "counters": self._counters,
             "dump": self._dump,
@@ -160,6 +161,9 @@ class Admin:
 
     def _push_interval(self, body: dict[str, Any]) -> None:
         self._sandbox.watches.interval = float(body["seconds"])
+
+    def _require_grant(self, body: dict[str, Any]) -> None:
+        self._sandbox.watches.require_grant = bool(body["on"])
 
     def _counters(self, _body: dict[str, Any]) -> dict[str, Any]:
         gmail = self._sandbox.gmail

@@ -39,7 +39,11 @@ def split_head(raw: bytes) -> tuple[bytes, bytes]:
 
 def read_headers(raw: bytes) -> list[tuple[str, str]]:
     """The fields in order, names as sent, values unfolded (line breaks taken out, white space kept) and not yet decoded."""
-    head, _ = split_head(raw)
+    return read_fields(split_head(raw)[0])
+
+
+def read_fields(head: bytes) -> list[tuple[str, str]]:
+    """The same, of a header block."""
     fields: list[tuple[str, str]] = []
     name, value = "", b""
     for line in head.splitlines():

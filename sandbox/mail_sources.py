@@ -100,7 +100,9 @@ def _read_file(path: pathlib.Path, owner: str, root: pathlib.Path | None = None)
 
 def _read_mbox(path: pathlib.Path, owner: str) -> Iterator[NewMail]:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        marks = [mark.span() for mark in _MBOX_MARK.finditer(data) if not mark.start() or _blank_before(data, mark.start())]
+        marks = [
+            mark.span() for mark in _MBOX_MARK.finditer(data) if not mark.start() or _blank_before(data, mark.start())
+        ]
         for number, (start, end) in enumerate(marks):
             stop = marks[number + 1][0] if number + 1 < len(marks) else len(data)
             mail = unquote_mboxrd(data[end + 1 : stop])

@@ -149,7 +149,7 @@ class NewMail(NamedTuple):
     internal_date: int
     gmail_id: str = ""
     thread_id: str = ""
-    index: MailIndex | None = None
+    known: MailIndex | None = None
 
 
 class UnknownMessageError(KeyError):
@@ -157,16 +157,23 @@ class UnknownMessageError(KeyError):
 
 
 class Mailbox:
-    """Every method may be called from any thread. `now_ms` gives the arrival time of delivered mail."""
+    """Every method may be called from any thread. `now_ms` gives the arrival time of delivered mail; `on_change` is called after
+    each change, with the labels of the messages it touched.
+    """
 
     def __init__(
-        self, address: str, now_ms: Callable[[], int], seed: int = 0, on_change: Callable[[Mailbox], None] | None = None
+        self,
+        address: str,
+        now_ms: Callable[[], int],
+        seed: int = 0,
+        on_change: Callable[[Mailbox, frozenset[str]], None] | None = None,
     ) -> None:
         self.address = address
         self.lock = threading.RLock()
         self.state = "ok"
         self._now_ms = now_ms
-        self._on_change = on_change or (lambda _mailbox: None)
+        self._on_change = on_change or (lambda _mailbox, _labels: None)
+        self._touched: set[str] = set()
         self._random = random.Random(f"{seed}:{address.lower()}")  # noqa: S311  # made-up ids, no secret
         self._messages: dict[str, Message] = {}
         self._order: list[tuple[int, str]] = []
@@ -237,7 +244,7 @@ class Mailbox:
                 self._adopt_draft(message)
                 self._record("messagesAdded", message)
                 ids.append(message.id)
-        self._on_change(self)
+        self._notify()
         return ids
 
     def modify(self, gmail_id: str, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
@@ -257,7 +264,7 @@ class Mailbox:
                 message.labels -= set(removed)
                 self._record("labelsRemoved", message, removed)
         if added or removed:
-            self._on_change(self)
+            self._notify()
 
     def trash(self, gmail_id: str) -> None:
         """Move to the trash: gains TRASH, leaves INBOX."""
@@ -274,7 +281,7 @@ class Mailbox:
                 for gmail_id in gmail_ids:
                     self._remove(gmail_id)
         finally:
-            self._on_change(self)
+            self._notify()
 
     def save_draft(self, raw: bytes, draft_id: str = "") -> tuple[str, str]:
         """Save a new draft, or a new state of one: the draft keeps its id, its message gets a new one.
@@ -296,7 +303,7 @@ class Mailbox:
             bisect.insort(self._order, (message.internal_date, message.id))
             self._record("messagesAdded", message)
             self.drafts[draft_id] = message.id
-        self._on_change(self)
+        self._notify()
         return draft_id, message.id
 
     def send_draft(self, draft_id: str, extra_labels: Iterable[str] = ()) -> str:
@@ -316,7 +323,7 @@ class Mailbox:
             message = self._insert(mail, now)
             bisect.insort(self._order, (message.internal_date, message.id))
             self._record("messagesAdded", message)
-        self._on_change(self)
+        self._notify()
         return message.id
 
     def expire_history(self) -> int:
@@ -364,12 +371,20 @@ class Mailbox:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
+    def _notify(self) -> None:
+        """Tell who listens, with the labels of all messages that changed since the last time."""
+        with self.lock:
+            touched = frozenset(self._touched)
+            self._touched.clear()
+        self._on_change(self, touched)
+
     def _tick(self) -> int:
         self._history_id += self._random.randrange(1, 90)
         return self._history_id
 
     def _record(self, kind: str, message: Message, delta: tuple[str, ...] = ()) -> None:
         message.history_id = self._tick()
+        self._touched |= message.labels.union(delta)
         self._history.append(
             Change(self._history_id, kind, message.id, message.thread_id, delta, tuple(sorted(message.labels)))
         )
@@ -387,7 +402,7 @@ class Mailbox:
 
     def _insert(self, mail: NewMail, arrival_ms: int) -> Message:
         """Add a message and find its thread; the caller keeps `_order`."""
-        first, size, digest = mail.index or index_mail(mail.raw.read())
+        first, size, digest = mail.known or index_mail(mail.raw.read())
         gmail_id = mail.gmail_id if mail.gmail_id and mail.gmail_id not in self._messages else ""
         gmail_id = gmail_id or self._new_id(arrival_ms, digest)
         own_ids = message_ids(first.get("message-id", ""))

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
-from .headers import decode_value, python_charset, read_headers, shown_value, split_head, to_text
+from .headers import decode_value, read_fields, shown_value, split_head, to_text
 
 MAX_DEPTH = 60
 MAX_PARTS = 2000
@@ -115,8 +115,8 @@ def _as_utf8(part: Part) -> bytes:
 
 def _parse(raw: bytes, part_id: str, depth: int, budget: list[int], default: str = "text/plain") -> Part:
     budget[0] -= 1
-    headers = read_headers(raw)
-    _, body = split_head(raw)
+    head, body = split_head(raw)
+    headers = read_fields(head)
     first: dict[str, str] = {}
     for name, value in headers:
         first.setdefault(name.lower(), value)
@@ -245,16 +245,3 @@ def _decode_uu(body: bytes) -> bytes:
             except binascii.Error:
                 continue
     return data
-
-
-__all__ = [
-    "DEFAULT_INLINE_LIMIT",
-    "Part",
-    "body_text",
-    "find_part",
-    "header_list",
-    "parse",
-    "python_charset",
-    "resource",
-    "snippet",
-]

@@ -72,6 +72,7 @@ class Broker:
         self.changed = threading.Condition(threading.RLock())
         self.topics: dict[str, Any] = {}
         self.subscriptions: dict[str, Subscription] = {}
+        self.policies: dict[str, Any] = {}
         self._numbers = itertools.count(1)
         self._message_ids = itertools.count(int(clock.now() * 1000) << 8)
         self._ack_ids = itertools.count(1)

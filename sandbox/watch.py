@@ -15,6 +15,8 @@ from .mailbox import Mailbox
 from .pubsub_broker import Broker, NotFoundError
 
 WEEK_MS = 7 * 24 * 3600 * 1000
+PUBLISHER_ROLE = "roles/pubsub.publisher"
+GMAIL_MEMBER = "serviceAccount:gmail-api-push@system.gserviceaccount.com"
 _TOPIC = re.compile(r"projects/([^/]+)/topics/[^/]+")
 
 
@@ -40,6 +42,7 @@ class Watches:
         self._lock = threading.Lock()
         self._live: dict[str, Watch] = {}
         self.interval = 1.0
+        self.require_grant = False
         self.counts = {"published": 0, "dropped": 0, "lost": 0, "doubled": 0, "delayed": 0}
 
     def start(self, mailbox: Mailbox, body: dict[str, object]) -> dict[str, str]:
@@ -69,6 +72,11 @@ class Watches:
                     f"Error sending test message to Cloud PubSub {topic} : Resource not found (resource={topic.rpartition('/')[2]}).",
                     "notFound",
                 )
+            if self.require_grant and not self._may_publish(topic):
+                text = (
+                    f"Error sending test message to Cloud PubSub {topic} : User not authorized to perform this action."
+                )
+                raise ApiError(403, text, "forbidden")
             watch = Watch(
                 topic, frozenset(str(label) for label in labels), behavior == "exclude", expires, self._clock.now()
             )
@@ -82,14 +90,14 @@ class Watches:
         with self._lock:
             self._live.pop(mailbox.address, None)
 
-    def changed(self, mailbox: Mailbox, labels: frozenset[str] | None = None) -> None:
+    def changed(self, mailbox: Mailbox, labels: frozenset[str]) -> None:
         """A mailbox moved on: publish, unless another notification went out within the last second (then it is dropped)."""
         now = self._clock.now()
         with self._lock:
             watch = self._live.get(mailbox.address)
             if watch is None or watch.expires <= now * 1000:
                 return
-            if watch.labels and labels is not None and bool(watch.labels & labels) == watch.excluded:
+            if watch.labels and bool(watch.labels & labels) == watch.excluded:
                 return
             if 0 <= now - watch.last < self.interval:
                 self.counts["dropped"] += 1
@@ -110,6 +118,12 @@ class Watches:
     def notify(self, address: str, history_id: int, topic: str) -> None:
         """Publish a notification that a test made up."""
         self._publish(address, history_id, topic)
+
+    def _may_publish(self, topic: str) -> bool:
+        policy = self._broker.policies.get(topic)
+        return policy is not None and any(
+            binding.role == PUBLISHER_ROLE and GMAIL_MEMBER in binding.members for binding in policy.bindings
+        )
 
     def _send(self, address: str, history_id: int, topic: str) -> None:
         def publish() -> None:

@@ -6,7 +6,9 @@ from dealmail.sandbox.faults import Faults, Rule, parse_rule, parse_spec
 
 
 def test_the_command_line_form() -> None:
-    first, second = parse_spec("429=0.05,retry_after=2, methods=messages.get+history.list; drop=1,count=3,mailboxes=A@x")
+    first, second = parse_spec(
+        "429=0.05,retry_after=2, methods=messages.get+history.list; drop=1,count=3,mailboxes=A@x"
+    )
     assert first.rates == {"429": 0.05}
     assert first.retry_after == 2
     assert first.methods == {"messages.get", "history.list"}

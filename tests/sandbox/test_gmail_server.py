@@ -8,7 +8,10 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
+import grpc
 import pytest
+from google.pubsub_v1 import PublisherClient
+from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from googleapiclient.discovery import build_from_document
 from googleapiclient.errors import HttpError
 from googleapiclient.http import BatchHttpRequest
@@ -74,7 +77,9 @@ def test_a_page_token_belongs_to_one_query_and_may_expire(gmail: Users, admin: S
         messages.list(userId="me", maxResults=1, q="in:inbox", pageToken=token).execute()
 
 
-def test_drafts_are_listed_by_default_and_spam_and_trash_are_not(gmail: Users, admin: SandboxClient, mail: Mail) -> None:
+def test_drafts_are_listed_by_default_and_spam_and_trash_are_not(
+    gmail: Users, admin: SandboxClient, mail: Mail
+) -> None:
     inbox = admin.deliver(ALICE, mail(), ["INBOX"])
     spam = admin.deliver(ALICE, mail(), ["SPAM"])
     trash = admin.deliver(ALICE, mail(), ["INBOX"])
@@ -133,9 +138,7 @@ def test_attachments_have_a_new_id_each_time_and_original_bytes(gmail: Users, ad
     raw = b'Content-Type: application/pdf; name="a.pdf"\r\nContent-Transfer-Encoding: base64\r\n\r\nJVBERg==\r\n'
     gmail_id = admin.deliver(ALICE, raw)
     messages = gmail().messages()
-    tokens = [
-        messages.get(userId="me", id=gmail_id).execute()["payload"]["body"]["attachmentId"] for _ in range(2)
-    ]
+    tokens = [messages.get(userId="me", id=gmail_id).execute()["payload"]["body"]["attachmentId"] for _ in range(2)]
     assert tokens[0] != tokens[1]
     for token in tokens:
         answer = messages.attachments().get(userId="me", messageId=gmail_id, id=token).execute()
@@ -243,7 +246,9 @@ def test_an_expired_or_bad_cursor(gmail: Users, admin: SandboxClient, mail: Mail
         assert error.value.reason == "Missing/invalid parameter: startHistoryId"
 
 
-def test_a_draft_changes_its_message_id_and_is_sent_under_another(gmail: Users, admin: SandboxClient, mail: Mail) -> None:
+def test_a_draft_changes_its_message_id_and_is_sent_under_another(
+    gmail: Users, admin: SandboxClient, mail: Mail
+) -> None:
     users = gmail()
     start = users.getProfile(userId="me").execute()["historyId"]
     draft, first = admin.save_draft(ALICE, mail("v1"))
@@ -320,6 +325,40 @@ def test_watch_refuses_bad_topics_and_a_second_client(sandbox: Sandbox, gmail: U
     assert error.value.reason.startswith("Only one user push notification client allowed per developer (call /stop")
     users.stop(userId="me").execute()
     users.watch(userId="me", body={"topicName": second}).execute()
+
+
+def test_watch_by_labels(sandbox: Sandbox, gmail: Users, admin: SandboxClient, mail: Mail) -> None:
+    body = {"topicName": sandbox.topic, "labelIds": ["INBOX"], "labelFilterBehavior": "INCLUDE"}
+    gmail().watch(userId="me", body=body).execute()
+    pulled(sandbox)
+    for labels, count in ((["SENT"], 0), (["INBOX"], 1)):
+        sandbox.clock.advance(2)
+        admin.deliver(ALICE, mail(), labels)
+        assert len(pulled(sandbox)) == count
+    gmail().watch(userId="me", body=body | {"labelFilterBehavior": "exclude"}).execute()
+    pulled(sandbox)
+    for labels, count in ((["SENT"], 1), (["INBOX"], 0)):
+        sandbox.clock.advance(2)
+        admin.deliver(ALICE, mail(), labels)
+        assert len(pulled(sandbox)) == count
+
+
+def test_watch_can_ask_for_the_publisher_grant(sandbox: Sandbox, gmail: Users, admin: SandboxClient) -> None:
+    admin.call("require_grant", on=True)
+    users = gmail()
+    with pytest.raises(HttpError) as error:
+        users.watch(userId="me", body={"topicName": sandbox.topic}).execute()
+    assert reason(error) == (403, "forbidden")
+    endpoint = str(sandbox.endpoints()["pubsub"])
+    with grpc.insecure_channel(endpoint) as channel:
+        publisher = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
+        policy = publisher.get_iam_policy(request={"resource": sandbox.topic})
+        policy.bindings.add(
+            role="roles/pubsub.publisher",
+            members=["serviceAccount:gmail-api-push@system.gserviceaccount.com"],
+        )
+        publisher.set_iam_policy(request={"resource": sandbox.topic, "policy": policy})
+    users.watch(userId="me", body={"topicName": sandbox.topic}).execute()
 
 
 def test_notifications_can_be_lost_doubled_and_late(
@@ -404,7 +443,9 @@ def get_in_batch(sandbox: Sandbox, users: Any, gmail_ids: list[str]) -> list[int
     return codes
 
 
-def test_a_batch_of_more_than_a_hundred_is_refused(sandbox: Sandbox, gmail: Users, admin: SandboxClient, mail: Mail) -> None:
+def test_a_batch_of_more_than_a_hundred_is_refused(
+    sandbox: Sandbox, gmail: Users, admin: SandboxClient, mail: Mail
+) -> None:
     gmail_id = admin.deliver(ALICE, mail())
     assert get_in_batch(sandbox, gmail(), [gmail_id] * 100) == [200] * 100
     with pytest.raises(HttpError) as error:

@@ -47,7 +47,9 @@ def test_a_takeout_mbox(tmp_path: pathlib.Path) -> None:
 
 def test_a_plain_mbox_takes_its_dates_from_the_from_line(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "mbox"
-    path.write_bytes(b"From ann@acme.example Tue Jan  2 03:04:05 2024\n" + EML + b"\nFrom x Tue Jan  2 03:04:06 2024\n\n\n")
+    path.write_bytes(
+        b"From ann@acme.example Tue Jan  2 03:04:05 2024\n" + EML + b"\nFrom x Tue Jan  2 03:04:06 2024\n\n\n"
+    )
     one, two = read(path)
     assert (one.internal_date, two.internal_date) == (1_704_164_645_000, 1_704_164_646_000)
     assert one.raw.read().startswith(b"From: Ann")
@@ -87,14 +89,18 @@ def test_a_folder_without_eml_is_taken_file_by_file(tmp_path: pathlib.Path) -> N
 
 def test_the_date_comes_from_the_newest_received_then_date_then_the_file(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "a.eml"
-    path.write_bytes(b"Received: by x; Fri, 5 Jan 2024 00:00:00 GMT\nReceived: by y; Thu, 4 Jan 2024 00:00:00 GMT\n" + EML)
+    path.write_bytes(
+        b"Received: by x; Fri, 5 Jan 2024 00:00:00 GMT\nReceived: by y; Thu, 4 Jan 2024 00:00:00 GMT\n" + EML
+    )
     assert read(path)[0].internal_date == 1_704_412_800_000
     path.write_bytes(b"Date: nonsense\n\nx")
     os.utime(path, (1_600_000_000, 1_600_000_000))
     assert read(path)[0].internal_date == 1_600_000_000_000
 
 
-@pytest.mark.parametrize("text", ["", "x", "Mon, 99 Foo 2024 99:99:99", "Thu, 1 Jan 1970 00:00:00 +0000", "1 Jan 99999 00:00", "-" * 9999])
+@pytest.mark.parametrize(
+    "text", ["", "x", "Mon, 99 Foo 2024 99:99:99", "Thu, 1 Jan 1970 00:00:00 +0000", "1 Jan 99999 00:00", "-" * 9999]
+)
 def test_dates_that_are_none(text: str) -> None:
     assert parse_date(text) is None
 

@@ -42,9 +42,7 @@ def visit(url: str) -> str:
 @pytest.fixture
 def new_flow(admin: SandboxClient, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Flow]:
     monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
-    return lambda **names: Flow.from_client_config(
-        admin.oauth_client(), [READONLY], redirect_uri=CALLBACK, **names
-    )
+    return lambda **names: Flow.from_client_config(admin.oauth_client(), [READONLY], redirect_uri=CALLBACK, **names)
 
 
 def profile(sandbox: Sandbox, credentials: Any) -> str:
@@ -154,7 +152,9 @@ def test_access_tokens_end(sandbox: Sandbox, admin: SandboxClient, credentials: 
     assert mine.token != first
     admin.expire_access()
     assert profile(sandbox, mine) == ALICE
-    request = urllib.request.Request(f"{sandbox.base}/gmail/v1/users/me/profile", headers={"Authorization": "Bearer no"})
+    request = urllib.request.Request(
+        f"{sandbox.base}/gmail/v1/users/me/profile", headers={"Authorization": "Bearer no"}
+    )
     with pytest.raises(urllib.error.HTTPError) as error:
         urllib.request.urlopen(request)
     assert error.value.code == 401

@@ -34,7 +34,9 @@ def wait_until_gone(pid: int) -> bool:
 def test_it_serves_mail_from_files_and_ends_with_the_block(tmp_path: pathlib.Path) -> None:
     for number in range(3):
         (tmp_path / f"{number}.eml").write_bytes(EML % number)
-    with SandboxProcess({"a@x.example": tmp_path, "b@x.example": None}, ["--user-units", "0", "--faults", "lost=1"]) as box:
+    with SandboxProcess(
+        {"a@x.example": tmp_path, "b@x.example": None}, ["--user-units", "0", "--faults", "lost=1"]
+    ) as box:
         assert box.endpoints["mailboxes"] == ["a@x.example", "b@x.example"]
         assert len(box.client.dump()["a@x.example"]["messages"]) == 3
         token = box.client.access_token("a@x.example")

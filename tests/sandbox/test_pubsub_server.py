@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import grpc
 import pytest
 from google.api_core import exceptions
 from google.cloud import pubsub_v1
@@ -12,12 +13,11 @@ from google.pubsub_v1 import PublisherClient, SubscriberClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
-import grpc
-
 from dealmail.sandbox.clock import Clock
 from dealmail.sandbox.pubsub_broker import Broker
 from dealmail.sandbox.pubsub_server import PubSubServer
 
+pytestmark = pytest.mark.filterwarnings("ignore:The return_immediately flag")
 TOPIC = "projects/proj-local/topics/mail"
 SUB = "projects/proj-local/subscriptions/mail-sub"
 DEAD = "projects/proj-local/topics/dead"
@@ -104,14 +104,15 @@ def test_what_is_not_acknowledged_comes_again_after_the_deadline(
 
 def test_a_nack_gives_it_back_at_once(publisher: PublisherClient, subscriber: SubscriberClient) -> None:
     publish(publisher, "a")
-    subscriber.modify_ack_deadline(
-        subscription=SUB, ack_ids=[pull(subscriber)[0].ack_id], ack_deadline_seconds=0
-    )
+    subscriber.modify_ack_deadline(subscription=SUB, ack_ids=[pull(subscriber)[0].ack_id], ack_deadline_seconds=0)
     assert texts(pull(subscriber)) == ["a"]
 
 
 def test_retry_policy_backs_off(publisher: PublisherClient, subscriber: SubscriberClient, clock: Clock) -> None:
-    policy = {"minimum_backoff": duration_pb2.Duration(seconds=20), "maximum_backoff": duration_pb2.Duration(seconds=30)}
+    policy = {
+        "minimum_backoff": duration_pb2.Duration(seconds=20),
+        "maximum_backoff": duration_pb2.Duration(seconds=30),
+    }
     name = f"{SUB}-retry"
     subscriber.create_subscription(request={"name": name, "topic": TOPIC, "retry_policy": policy})
     publish(publisher, "a")
@@ -152,8 +153,10 @@ def test_dead_letters_after_the_last_attempt(
 
 
 def test_streaming_pull_with_the_high_level_client(
-    publisher: PublisherClient, subscriber: SubscriberClient, channel: grpc.Channel
+    publisher: PublisherClient, subscriber: SubscriberClient, server: PubSubServer
 ) -> None:
+    # Its threads still send what they hold after the future has ended, so the channel is its own and left open.
+    channel = grpc.insecure_channel(f"127.0.0.1:{server.port}")
     client = pubsub_v1.SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
     seen: dict[str, int] = {}
     lock, done = threading.Lock(), threading.Event()
@@ -215,7 +218,9 @@ def test_ordering_keys_are_kept_in_order(publisher: PublisherClient, subscriber:
         subscriber.acknowledge(subscription=name, ack_ids=[got[0].ack_id])
 
 
-def test_seek_to_a_time_drops_what_was_before(publisher: PublisherClient, subscriber: SubscriberClient, clock: Clock) -> None:
+def test_seek_to_a_time_drops_what_was_before(
+    publisher: PublisherClient, subscriber: SubscriberClient, clock: Clock
+) -> None:
     publish(publisher, "old")
     clock.advance(60)
     moment = timestamp_pb2.Timestamp(seconds=int(clock.now()) - 1)
@@ -229,7 +234,12 @@ def test_names_states_and_limits_are_checked(publisher: PublisherClient, subscri
         publisher.create_topic(name=TOPIC)
     with pytest.raises(exceptions.AlreadyExists):
         subscriber.create_subscription(name=SUB, topic=TOPIC)
-    for bad in ("projects/proj-local/topics/t", "projects/proj-local/topics/googtopic", "topics/mail", "projects/p/topics/1ab"):
+    for bad in (
+        "projects/proj-local/topics/t",
+        "projects/proj-local/topics/googtopic",
+        "topics/mail",
+        "projects/p/topics/1ab",
+    ):
         with pytest.raises(exceptions.InvalidArgument):
             publisher.create_topic(name=bad)
     with pytest.raises(exceptions.InvalidArgument):

@@ -15,7 +15,9 @@ class Now:
 
 
 def test_costs_are_those_of_new_projects() -> None:
-    assert {name: COSTS[name] for name in ("messages.get", "messages.list", "history.list", "watch", "stop", "getProfile")} == {
+    assert {
+        name: COSTS[name] for name in ("messages.get", "messages.list", "history.list", "watch", "stop", "getProfile")
+    } == {
         "messages.get": 20,
         "messages.list": 5,
         "history.list": 2,
