@@ -29,10 +29,12 @@ from .search import DONE, STALE, Hit, IndexedVersion, IndexEntry, IndexUnavailab
 CHUNK_COUNT = 500
 CHUNK_BYTES = 5_000_000
 PAGE = 1000
-BUSY_ATTEMPTS = 8
+BUSY_ATTEMPTS = 7
 LOST_ATTEMPTS = 3
 GC_DELETES = "1h"
 """How long the index remembers a delete's version. Elasticsearch's own 60 s are less than a stalled worker may take."""
+LEASES_WAIT = 120
+"""Seconds; Elasticsearch looks at its leases every 30."""
 
 _keyword: dict[str, Any] = {"type": "keyword", "ignore_above": 1024}  # longer ones are stored, not indexed
 _unindexed: dict[str, Any] = {"type": "object", "enabled": False}
@@ -180,6 +182,7 @@ class ElasticsearchIndex:
             "number_of_replicas": self._spec.replicas,
             "refresh_interval": refresh,
             "gc_deletes": GC_DELETES,
+            "merge.policy.expunge_deletes_allowed": 0,  # see compact
         }
         aliases: dict[str, Any] = {_filling(name): {"is_write_index": True}} if filling else {}
         self._client.indices.create(index=name, settings=settings, mappings=MAPPING, aliases=aliases)
@@ -234,13 +237,46 @@ class ElasticsearchIndex:
             self._client.indices.refresh(index=self._target)
 
     def compact(self) -> None:
-        """Merge deleted documents away and give the old segments' files and the log back."""
+        """Rewrite every segment that holds deleted documents, and give the old files and the log back. Takes half a minute.
+
+        Elasticsearch keeps deleted documents, merged or not, for copies that may come back ("history retention leases",
+        12 hours); so the leases are let run out first. A copy that was away meanwhile is then copied as a whole.
+
+        Raises:
+            StoreUnavailableError: no answer, or the leases did not run out within LEASES_WAIT; `rebuilding` is the way then.
+        """
+        client = self._client.options(request_timeout=3600)
+        period = "index.soft_deletes.retention_lease.period"
         with _translated():
-            client = self._client.options(request_timeout=3600)
-            client.indices.refresh(index=self._target)
-            client.indices.flush(index=self._target, force=True, wait_if_ongoing=True)
-            client.indices.forcemerge(index=self._target, max_num_segments=1)
-            client.indices.flush(index=self._target, force=True, wait_if_ongoing=True)
+            newest = max((at for at, _ in self._history()), default=-1)
+            client.indices.put_settings(index=self._target, settings={period: "1s"})
+        try:
+            with _translated():
+                for _ in range(LEASES_WAIT):
+                    if all(kept > newest for _, kept in self._history()) or self._stopped.wait(1):
+                        break
+                else:
+                    raise StoreUnavailableError(
+                        "search index: history is still held; rebuild it to drop what was deleted"
+                    )
+                client.indices.flush(index=self._target, force=True, wait_if_ongoing=True)
+                client.indices.forcemerge(index=self._target, only_expunge_deletes=True)
+                client.indices.flush(index=self._target, force=True, wait_if_ongoing=True)
+        finally:
+            with _translated():
+                client.indices.put_settings(index=self._target, settings={period: None})
+
+    def _history(self) -> list[tuple[int, int]]:
+        """Of each copy of each shard: the newest operation's number, and the oldest that a lease keeps."""
+        answer = self._client.indices.stats(index=self._target, level="shards", metric="docs")
+        copies = [copy for found in answer["indices"].values() for shard in found["shards"].values() for copy in shard]
+        return [
+            (
+                copy["seq_no"]["max_seq_no"],
+                min((lease["retaining_seq_no"] for lease in copy["retention_leases"]["leases"]), default=0),
+            )
+            for copy in copies
+        ]
 
     # --- writing -------------------------------------------------------------------------------------------------------
     def put(self, entries: Sequence[IndexEntry]) -> list[Outcome]:
@@ -306,7 +342,7 @@ class ElasticsearchIndex:
                 busy, lost = min(busy, 1), min(lost, 1)  # it moves: patience starts again
             if busy >= BUSY_ATTEMPTS or lost >= LOST_ATTEMPTS:
                 raise self._gave_up(reason, outcomes)
-            wait = min(5.0, 0.1 * 2 ** max(busy, lost)) * self._chance.uniform(0.5, 1.0)
+            wait = min(2.0, 0.1 * 2 ** max(busy, lost)) * self._chance.uniform(0.5, 1.0)
             if self._stopped.wait(wait):
                 raise self._gave_up("search: stopped", outcomes)
         return [outcome for outcome in outcomes if outcome is not None]

@@ -272,6 +272,7 @@ class TestEveryIndex:
         search_index.refresh()
         assert found(search_index, text="needle") == ["e1"]
 
+    @pytest.mark.slow  # it waits for a timer of Elasticsearch's own
     def test_compact_keeps_what_is_there(self, search_index):
         search_index.put([entry("e1"), entry("e2")])
         search_index.put([IndexEntry("t1", "e2", 2)])

@@ -1,0 +1,393 @@
+"""Elasticsearch in trouble. After each fault both stores agree, and nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+import re
+import select
+import socket
+import threading
+
+import elasticsearch
+import pytest
+import sqlalchemy as sa
+
+from dealmail.io import elasticsearch_index, index_check, removal, schema
+from dealmail.io.elasticsearch_index import ElasticsearchIndex, judge_item
+from dealmail.io.outbox import Outbox
+from dealmail.io.search import DONE, STALE, IndexEntry, IndexUnavailableError, Outcome, SearchQuery, SearchSpec
+from dealmail.sandbox.servers import ElasticsearchServer
+from dealmail.transforms.errors import StoreUnavailableError
+
+pytestmark = pytest.mark.elasticsearch
+
+TIGHT = {
+    "indexing_pressure.memory.limit": "300kb",
+    "thread_pool.write.size": "1",
+    "thread_pool.write.queue_size": "1",
+}
+
+
+@pytest.fixture(scope="module")
+def server(elasticsearch_url):  # elasticsearch_url: to be skipped where there is none
+    """A server of this module's own, to be killed and throttled."""
+    running = ElasticsearchServer(quick=True, settings=TIGHT).start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def client(server):
+    with elasticsearch.Elasticsearch(server.url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def index(server, client):
+    opened = ElasticsearchIndex(SearchSpec(server.url, index="fault", replicas=0), chance=random.Random(1))
+    opened.ensure()
+    yield opened
+    opened.close()
+    client.indices.delete(index=[str(row["index"]) for row in client.cat.indices(index="fault-*", format="json")])
+
+
+@pytest.fixture
+def outbox(sqlite_database, index, clock):
+    return Outbox(sqlite_database, index, now=clock, chance=random.Random(1))
+
+
+def count(database):
+    with database.reading() as connection:
+        return connection.execute(sa.select(sa.func.count()).select_from(schema.search_outbox)).scalar()
+
+
+def agree(database, index):
+    report = index_check.check(database, index)
+    assert (report.equal, report.waiting) == (True, 0), report
+    return report.engagements
+
+
+def test_kill_mid_bulk_then_gone_for_a_while_then_back(sqlite_database, index, clock, store, server):
+    """Killed while it takes documents, gone while more change and some are erased, then started again."""
+    ids = store(sqlite_database, range(3000))
+    outbox = Outbox(sqlite_database, index, now=clock, chance=random.Random(1), batch_count=100)
+    drained = []
+    thread = threading.Thread(target=lambda: drained.append(outbox.drain(5000)))
+    thread.start()
+    while count(sqlite_database) > 2200:
+        thread.join(0.01)
+    server.kill()
+    thread.join(60)
+    assert 800 <= drained[0] < 3000
+    assert outbox.down.startswith("search: Connection")
+    assert count(sqlite_database) == 3000 - drained[0]
+    for _ in range(5):
+        clock.advance(minutes=10)
+        assert outbox.drain(5000) == 0
+    store(sqlite_database, range(0, 3000, 100), text="changed while it was gone")
+    sqlite_database.transaction(
+        lambda c: removal.delete_engagements(sqlite_database, c, "t1", [ids[1], ids[2998]], clock())
+    )
+    server.start()
+    clock.advance(minutes=10)
+    while outbox.drain(5000):
+        pass
+    assert outbox.down == ""
+    assert count(sqlite_database) == 0
+    assert agree(sqlite_database, index) == 2998
+    index.refresh()
+    assert len(index.search("t1", SearchQuery("gone", limit=1000))) == 30
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [("index.blocks.read_only_allow_delete", "flood-stage"), ("index.blocks.write", "refuses writes")],
+)
+def test_write_block_is_waited_out_and_named(sqlite_database, index, outbox, clock, store, client, setting, words):
+    store(sqlite_database, range(120))
+    assert outbox.drain(50) == 50
+    client.indices.put_settings(index="fault", settings={setting: True})
+    assert outbox.drain(1000) == 0
+    assert words in outbox.down
+    assert count(sqlite_database) == 70
+    clock.advance(seconds=20)
+    assert outbox._is_due() is False  # half a minute at least: not hammered
+    client.indices.put_settings(index="fault", settings={setting: None})
+    clock.advance(minutes=1)
+    assert outbox.drain(1000) == 70
+    assert outbox.down == ""
+    assert agree(sqlite_database, index) == 120
+
+
+def test_block_during_delete(sqlite_database, index, outbox, clock, store, client):
+    ids = store(sqlite_database, range(3))
+    outbox.drain(10)
+    client.indices.put_settings(index="fault", settings={"index.blocks.read_only_allow_delete": True})
+    clock.advance(seconds=1)
+    sqlite_database.transaction(lambda c: removal.delete_engagements(sqlite_database, c, "t1", ids, clock()))
+    assert outbox.drain(10) == 0
+    client.indices.put_settings(index="fault", settings={"index.blocks.read_only_allow_delete": None})
+    clock.advance(minutes=2)
+    assert outbox.drain(10) == 3
+    assert agree(sqlite_database, index) == 0
+
+
+def test_memory_pressure_and_a_full_queue_slow_it_down_only(sqlite_database, index, clock, store):
+    """Every full chunk is above the node's memory limit, and four drains share a queue of one."""
+    store(sqlite_database, range(300), text="pressure " * 250)
+    done = []
+
+    def drain(seed):
+        mine = Outbox(sqlite_database, index, now=clock, chance=random.Random(seed), batch_count=200)
+        done.append(mine.drain(300))
+
+    threads = [threading.Thread(target=drain, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for _ in range(20):
+        clock.advance(minutes=5)
+        if not Outbox(sqlite_database, index, now=clock).drain(1000):
+            break
+    assert count(sqlite_database) == 0
+    assert agree(sqlite_database, index) == 300
+
+
+def test_one_document_above_the_memory_limit_is_waited_for_not_dropped(sqlite_database, index, outbox, store):
+    store(sqlite_database, [1], text="x " * 200_000)
+    assert outbox.drain(10) == 0
+    assert outbox.down == "search: HTTP 429 es_rejected_execution_exception"
+    assert count(sqlite_database) == 1
+
+
+def test_refused_document_is_parked_alone_and_comes_back_when_released(
+    sqlite_database, index, outbox, clock, store, client
+):
+    ids = store(sqlite_database, range(20))
+    store(sqlite_database, [7], text="y " * 20_000)
+    narrow = {
+        **elasticsearch_index.MAPPING,
+        "properties": {**elasticsearch_index.MAPPING["properties"], "text": {"type": "keyword"}},
+    }
+    old = next(iter(client.indices.get_alias(name="fault").body))
+    client.indices.delete(index=old)
+    client.indices.create(
+        index="fault-narrow", mappings=narrow, settings={"number_of_replicas": 0}, aliases={"fault": {}}
+    )
+    assert outbox.drain(100) == 19
+    backlog = outbox.backlog()
+    assert (backlog.waiting, backlog.parked) == (0, {"document_parsing_exception": 1})
+    assert outbox.drain(100) == 0
+    report = index_check.check(sqlite_database, index)
+    assert (report.equal, report.parked, report.differences) == (False, 1, {})
+    index_check.rebuild(sqlite_database, index, outbox, now=clock)
+    assert outbox.release() == 1
+    assert outbox.drain(100) == 1
+    assert agree(sqlite_database, index) == 20
+    assert ids[7] in {one.engagement_id for one in index.scan()}
+
+
+def test_request_refused_as_a_whole_is_split_until_the_one_to_blame_is_found(index):
+    entries = [entry(n) for n in range(90)]
+    for bad in (0, 41, 42, 89):
+        entries[bad] = IndexEntry("t1", f"{bad:032x}", -3, entries[bad].document)  # no version: a validation error
+    outcomes = index.put(entries)
+    refused = [n for n, outcome in enumerate(outcomes) if outcome.status == "refused"]
+    assert refused == [0, 41, 42, 89]
+    assert {outcomes[n].error_class for n in refused} <= {
+        "action_request_validation_exception",
+        "illegal_argument_exception",
+    }
+    assert len(list(index.scan())) == 86
+
+
+def test_unknown_field_is_refused(index):
+    assert index.put([IndexEntry("t1", "a", 1, {"team_id": "t1", "surprise": 1})]) == [
+        Outcome("refused", "strict_dynamic_mapping_exception")
+    ]
+
+
+def test_missing_alias_is_not_made_by_the_way(index, client):
+    client.indices.delete(index=next(iter(client.indices.get_alias(name="fault").body)))
+    with pytest.raises(IndexUnavailableError, match="alias is missing"):
+        index.put([entry(1)])
+    assert not client.indices.exists(index="fault")
+    index.ensure()
+    assert index.put([entry(1)]) == [DONE]
+
+
+def test_index_in_the_aliass_place_is_said(server, client):
+    client.indices.create(index="taken")
+    try:
+        opened = ElasticsearchIndex(SearchSpec(server.url, index="taken"))
+        with pytest.raises(StoreUnavailableError, match="taken is an index; an alias is needed"):
+            opened.ensure()
+    finally:
+        client.indices.delete(index="taken")
+
+
+def test_ensure_at_once_from_many_threads_makes_one_index(server, client):
+    opened = [ElasticsearchIndex(SearchSpec(server.url, index="many", replicas=0)) for _ in range(6)]
+    threads = [threading.Thread(target=one.ensure) for one in opened]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    made = [str(row["index"]) for row in client.cat.indices(index="many-*", format="json")]
+    assert len(made) == 1
+    client.indices.delete(index=made)
+
+
+def test_waiting_ends_at_once_when_it_is_stopped():
+    stopped = threading.Event()
+    stopped.set()
+    opened = ElasticsearchIndex(SearchSpec("http://127.0.0.1:9"), stopped=stopped)
+    with pytest.raises(IndexUnavailableError, match="stopped"):
+        opened.put([entry(1)])
+
+
+class CuttingProxy:
+    """Passes TCP on to a server, and cuts every `every`th answer to a request off before its first byte."""
+
+    def __init__(self, port, every):
+        self._target, self._every, self._seen = port, every, 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.cut = 0
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def _accept(self):
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            self._threads.append(threading.Thread(target=self._serve, args=(near,), daemon=True))
+            self._threads[-1].start()
+
+    def _serve(self, near):
+        with near, socket.create_connection(("127.0.0.1", self._target)) as far:
+            asking = True
+            while True:
+                for ready in select.select([near, far], [], [])[0]:
+                    data = ready.recv(65536)
+                    if not data:
+                        return
+                    if ready is far and asking:
+                        self._seen += 1
+                        if self._seen % self._every == 0:
+                            self.cut += 1
+                            return
+                    asking = ready is near
+                    (far if ready is near else near).sendall(data)
+
+    def close(self):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+def test_lost_answers_are_asked_again(sqlite_database, index, clock, store, server):
+    """The server has written what it was sent, but the answer never comes."""
+    store(sqlite_database, range(300))
+    proxy = CuttingProxy(server.port, every=3)
+    try:
+        spec = SearchSpec(f"http://127.0.0.1:{proxy.port}", index="fault", replicas=0)
+        lossy = ElasticsearchIndex(spec, chunk_count=10, chance=random.Random(5))
+        outbox = Outbox(sqlite_database, lossy, now=clock)
+        for _ in range(100):
+            outbox.drain(1000)
+            if not count(sqlite_database):
+                break
+            clock.advance(minutes=2)
+        lossy.close()
+    finally:
+        proxy.close()
+    assert proxy.cut > 5
+    assert count(sqlite_database) == 0
+    assert agree(sqlite_database, index) == 300
+
+
+@pytest.mark.slow  # it waits for a timer of Elasticsearch's own
+def test_nothing_of_what_is_erased_is_left_in_the_data_directory(
+    sqlite_database, index, outbox, clock, store, server, client
+):
+    store(sqlite_database, range(50))
+    (gone,) = store(sqlite_database, [777], text="the xyzzyplugh secret of qwertzmarker")
+    outbox.drain(1000)
+    client.indices.flush(index="fault", force=True)
+
+    def left():
+        found = b"".join(path.read_bytes() for path in server.dir.glob("data/**/*") if path.is_file())
+        return {marker for marker in (b"xyzzyplugh", b"qwertzmarker") if marker in found}
+
+    assert left() == {b"xyzzyplugh", b"qwertzmarker"}
+    clock.advance(seconds=1)
+    sqlite_database.transaction(lambda c: removal.delete_engagements(sqlite_database, c, "t1", [gone], clock()))
+    outbox.drain(10)
+    index.compact()
+    assert left() == set()
+    assert agree(sqlite_database, index) == 50
+
+
+def test_logs_hold_nothing_of_refused_documents(index, caplog):
+    caplog.set_level("DEBUG")
+    with_marker = IndexEntry("t1", "a", 1, {"team_id": "t1", "truncated": "xyzzyplugh"})
+    (outcome,) = index.put([with_marker])
+    assert outcome.status == "refused"
+    assert "xyzzyplugh" not in outcome.error_class
+    assert not [r for r in caplog.records if r.name.startswith("dealmail") and "xyzzyplugh" in r.getMessage()]
+
+
+def entry(number):
+    from dealmail.io import search
+
+    row = {
+        "team_id": "t1", "id": f"{number:032x}", "message_id": f"{number}@x.example", "direction": "inbound", "sender_name": "",
+        "sent_at": dt.datetime(2026, 3, 1, tzinfo=dt.UTC), "sender_address": "a@x.example", "subject": "s", "text": "t",
+        "truncated": False,
+    }  # fmt: skip
+    return IndexEntry("t1", row["id"], 1, search.document(row, [], [], []))
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "outcome"),
+    [
+        (200, None, DONE),
+        (201, None, DONE),
+        (404, None, DONE),
+        (409, {"type": "version_conflict_engine_exception"}, STALE),
+        (
+            400,
+            {"type": "document_parsing_exception", "reason": "secret"},
+            Outcome("refused", "document_parsing_exception"),
+        ),
+        (403, {"type": "security_exception"}, Outcome("refused", "security_exception")),
+    ],
+)
+def test_item_is_judged(status, error, outcome):
+    assert judge_item(status, error) == outcome
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "reason", "says", "blocked"),
+    [
+        (429, "es_rejected_execution_exception", "", "429", False),
+        (503, "unavailable_shards_exception", "", "503", False),
+        (
+            429,
+            "cluster_block_exception",
+            "index [x] blocked by: [TOO_MANY_REQUESTS/12/disk usage]",
+            "flood-stage",
+            True,
+        ),
+        (403, "cluster_block_exception", "blocked by: [FORBIDDEN/8/index write (api)]", "refuses writes", True),
+        (404, "index_not_found_exception", "", "alias is missing", True),
+    ],
+)
+def test_item_to_be_sent_again(status, kind, reason, says, blocked):
+    with pytest.raises(elasticsearch_index._RetryError, match=re.escape(says)) as caught:
+        judge_item(status, {"type": kind, "reason": reason})
+    assert caught.value.blocked is blocked
