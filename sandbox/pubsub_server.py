@@ -184,6 +184,8 @@ class PubSubServer:
             raise _invalid(f"Invalid ack deadline given: (ack_deadline_seconds={seconds}). Give 10 to 600 seconds.")
         if config.filter:
             raise _RefusedError(grpc.StatusCode.UNIMPLEMENTED, "The sandbox has no subscription filters.")
+        if config.enable_exactly_once_delivery:
+            raise _RefusedError(grpc.StatusCode.UNIMPLEMENTED, "The sandbox has no exactly-once delivery.")
         if config.push_config.push_endpoint:
             raise _RefusedError(grpc.StatusCode.UNIMPLEMENTED, "The sandbox has no push delivery.")
         policy = config.dead_letter_policy
