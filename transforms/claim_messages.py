@@ -13,7 +13,17 @@ from typing import Any, Final, Literal, Protocol
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from .decisions import GONE_NOT_FOUND, LABEL_RULES, LABEL_SPAM, LABEL_TRASH, label_rule
+from .decisions import (
+    BLOCKED_TEAM,
+    BLOCKED_USER,
+    CRM_NO_MATCH,
+    GONE_NOT_FOUND,
+    LABEL_RULES,
+    LABEL_SPAM,
+    LABEL_TRASH,
+    PARTICIPANTS_INTERNAL,
+    label_rule,
+)
 from .records import ClaimedMessage, DueMailbox, Outcome
 from .settings import TeamSettings
 
@@ -93,10 +103,8 @@ def net_changes(records: Iterable[Mapping[str, Any]]) -> list[NetChange]:
                 message = entry.get("message")
                 gmail_id = message.get("id") if isinstance(message, Mapping) else None
                 if isinstance(message, Mapping) and isinstance(gmail_id, str) and gmail_id:
-                    delta = frozenset(label for label in entry.get("labelIds") or () if isinstance(label, str))
-                    labels = message.get("labelIds")
-                    state = frozenset(map(str, labels)) if isinstance(labels, list) else None
-                    net.setdefault(gmail_id, _Netting()).note(kind, delta, state)
+                    delta = _labels(entry.get("labelIds")) or frozenset()
+                    net.setdefault(gmail_id, _Netting()).note(kind, delta, _labels(message.get("labelIds")))
     return [NetChange(gmail_id, n.added, n.deleted, n.opened, n.labels, n.shut_by) for gmail_id, n in net.items()]
 
 
@@ -139,11 +147,19 @@ def is_reopenable(row: LedgerRow) -> bool:
     return row.rule in LABEL_RULES.values() or row.rule == GONE_NOT_FOUND
 
 
-def decide_listed(row: LedgerRow | None) -> Action:
-    """What the ledger does about a message that a listing without drafts, chats, spam and trash shows now."""
+CRM_RULES: Final = frozenset({CRM_NO_MATCH, PARTICIPANTS_INTERNAL, BLOCKED_TEAM, BLOCKED_USER})
+"""Rules whose decisions may fall when the CRM or a blocklist changes."""
+
+
+def decide_listed(row: LedgerRow | None, *, crm_changed: bool = False) -> Action:
+    """What the ledger does about a message that a listing without drafts, chats, spam and trash shows now.
+
+    `crm_changed`: the listing looks back for people and domains that the CRM has only now.
+    """
     if row is None:
         return "insert"
-    return "reopen" if not row.pending and is_reopenable(row) else "nothing"
+    falls = is_reopenable(row) or (crm_changed and row.rule in CRM_RULES)
+    return "reopen" if not row.pending and falls else "nothing"
 
 
 class _Netting:
@@ -181,6 +197,10 @@ class _Netting:
 
 def _list(value: Any) -> list[Mapping[str, Any]]:
     return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
+
+
+def _labels(value: Any) -> frozenset[str] | None:
+    return frozenset(label for label in value if isinstance(label, str)) if isinstance(value, list) else None
 
 
 class _Claim(beam.DoFn):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dealmail.io import listings, schema
@@ -482,6 +482,7 @@ def test_import_off_claims_nothing(gmails: Any) -> None:
 
 
 # --- polls and pushes ------------------------------------------------------------------------------------------------
+@settings(deadline=None)
 @given(st.text(min_size=1), st.datetimes(dt.datetime(2020, 1, 1), dt.datetime(2030, 1, 1)))  # noqa: DTZ001
 def test_polls_keep_their_own_beat(mailbox: str, at: dt.datetime) -> None:
     at = at.replace(tzinfo=dt.UTC)

@@ -6,10 +6,12 @@ import base64
 import collections
 import datetime as dt
 import json
+import threading
+import types
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dealmail.io.message_reader import GmailMessageReader, ReaderOptions, large_texts
@@ -58,12 +60,32 @@ def test_many_mailboxes_in_one_batch_with_good_and_bad_together(gmails: Any) -> 
     assert payload["id"] == here[0]
 
 
-def test_never_more_than_five_side_by_side_for_one_mailbox(gmails: Any) -> None:
-    alice = gmails.connect("alice")
-    slow = "A line that makes the message long.\r\n" * 5_000
-    ids = [gmails.deliver(alice, f"Offer {n}", text=slow) for n in range(12)]
-    gmails.client.set_limits(concurrent=5, user=0)
-    assert all(isinstance(end, FetchedMessage) for end in ends(gmails, made_up(gmails, alice, *ids)).values())
+class Crowd:
+    """A Gmail that only counts how many ask at once, by mailbox."""
+
+    def __init__(self) -> None:
+        self.lock, self.now, self.peak = threading.Lock(), collections.Counter(), collections.Counter()
+
+    def open(self, mailbox: str) -> Any:
+        return types.SimpleNamespace(get=lambda gmail_id: self.get(mailbox))
+
+    def get(self, mailbox: str) -> bytes:
+        with self.lock:
+            self.now[mailbox] += 1
+            self.peak[mailbox] = max(self.peak[mailbox], self.now[mailbox])
+        threading.Event().wait(0.01)
+        with self.lock:
+            self.now[mailbox] -= 1
+        return b"{}"
+
+
+def test_five_side_by_side_for_one_mailbox_and_mailboxes_beside_each_other() -> None:
+    crowd = Crowd()
+    reader = GmailMessageReader(crowd)
+    claims = [ClaimedMessage("t1", mailbox, f"{n}", "lease", "o") for mailbox in ("a", "b") for n in range(20)]
+    assert len(list(reader.read(claims))) == 40
+    reader.close()
+    assert crowd.peak == {"a": 5, "b": 5}
 
 
 @pytest.mark.parametrize("fault", ["429", "403"])
@@ -139,6 +161,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["parts", "body", "mimeType", "filename"]), JSON))
 def test_parts_of_any_form_do_no_harm(part: dict[str, Any]) -> None:
     assert all(isinstance(body["attachmentId"], str) for body in large_texts(part))

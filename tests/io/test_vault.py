@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dealmail.io import schema
@@ -60,6 +60,7 @@ def test_keys_come_from_a_secret_ref_or_through_a_kms(tmp_path: Any) -> None:
             read_keys(f"file:{file}")
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(), max_size=3), st.lists(st.text(), max_size=3))
 def test_digests_tell_apart_what_differs(one: list[str], other: list[str]) -> None:
     digests = Digests((OLD,))
