@@ -1,6 +1,7 @@
 """A fixed mix of today's business mail as Gmail's JSON, generated: 24 kB mean, 60 % with HTML, ARC, DKIM and Received headers.
 
-Half of the HTML mails have no plain alternative. The HTML is of three makes: webmail replies, Outlook's Word HTML, and tables
+Tags per kB and the share of visible text are set near those of real HTML mail (measured on the test corpus: 26 tags a kB, a
+quarter of it text). Half of the HTML mails have no plain alternative. The HTML is of three makes: webmail replies, Outlook's Word HTML, and tables
 within tables as campaign tools write them. The same seed gives the same bytes.
 """
 
@@ -20,8 +21,36 @@ WORDS = (
     "result review sales schedule send service share short site start status support team thanks thursday time today tomorrow "
     "update version visit week welcome work year für Größe über Änderung été réunion prévu señor mañana"
 ).split()  # noqa: SIM905 (prose reads better than a list of quoted words)
-FIRST = ("Anna", "Bruno", "Chloé", "Deniz", "Erik", "Fatima", "Giulia", "Hans", "Ines", "Jürgen", "Kofi", "Lena", "Marta", "Noor")
-LAST = ("Abel", "Brandt", "Costa", "Dubois", "Eriksen", "Fischer", "García", "Hoang", "Ivanov", "Jensen", "Kowalski", "Lopez")
+FIRST = (
+    "Anna",
+    "Bruno",
+    "Chloé",
+    "Deniz",
+    "Erik",
+    "Fatima",
+    "Giulia",
+    "Hans",
+    "Ines",
+    "Jürgen",
+    "Kofi",
+    "Lena",
+    "Marta",
+    "Noor",
+)
+LAST = (
+    "Abel",
+    "Brandt",
+    "Costa",
+    "Dubois",
+    "Eriksen",
+    "Fischer",
+    "García",
+    "Hoang",
+    "Ivanov",
+    "Jensen",
+    "Kowalski",
+    "Lopez",
+)
 HEX = "0123456789abcdef"
 BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
@@ -33,7 +62,7 @@ def modern_mix(count: int = 1_200, seed: int = 24) -> list[bytes]:
 
 
 def _message(rng: random.Random, number: int) -> bytes:
-    text = "\r\n\r\n".join(_paragraph(rng) for _ in range(rng.randint(2, 9)))
+    text = "\r\n\r\n".join(_paragraph(rng) for _ in range(rng.randint(1, 6)))
     if rng.random() < 0.4:
         text += "\r\n\r\nOn Mon, 5 Oct 2026 at 09:12, Anna Abel <anna@customer.example> wrote:\r\n> " + _paragraph(rng)
     draw = rng.random()
@@ -66,6 +95,10 @@ def _body(text: str) -> dict[str, object]:
 
 def _paragraph(rng: random.Random) -> str:
     return " ".join(rng.choices(WORDS, k=rng.randint(18, 70))).capitalize() + "."
+
+
+def _phrase(rng: random.Random) -> str:
+    return " ".join(rng.choices(WORDS, k=rng.randint(3, 9)))
 
 
 def _person(rng: random.Random, domain: str) -> str:
@@ -120,15 +153,18 @@ def _paragraphs(text: str) -> Iterator[str]:
 
 
 def _webmail(rng: random.Random, text: str) -> str:
-    body = "".join(f'<div>{one}</div><div><br></div>' for one in _paragraphs(text))
+    body = "".join(f"<div>{one}</div><div><br></div>" for one in _paragraphs(text))
     history = ""
-    for depth in range(rng.randint(2, 7)):
-        quoted = "".join(f'<div dir="ltr" style="font-family:arial,sans-serif">{_paragraph(rng)}</div><div><br></div>' for _ in range(6))
+    for depth in range(rng.randint(2, 6)):
+        lines = "".join(
+            f'<div style="font-size:13px"><span style="color:rgb(34,34,34)">{_phrase(rng)}</span> <b>{_phrase(rng)}</b></div><div><br></div>'
+            for _ in range(rng.randint(4, 14))
+        )
         history = (
             f'<div class="gmail_quote gmail_quote_container"><div dir="ltr" class="gmail_attr">On Mon, Oct {depth + 1}, 2026 at 9:1{depth} AM '
             'Anna Abel &lt;<a href="mailto:anna@customer.example">anna@customer.example</a>&gt; wrote:<br></div><blockquote '
             'class="gmail_quote" style="margin:0px 0px 0px 0.8ex;border-left:1px solid rgb(204,204,204);padding-left:1ex">'
-            f"{quoted}{history}</blockquote></div>"
+            f"{lines}{history}</blockquote></div>"
         )
     return f'<div dir="ltr">{body}</div><br>{history}'
 
@@ -138,37 +174,38 @@ def _outlook(rng: random.Random, text: str) -> str:
         "@font-face {font-family:Calibri; panose-1:2 15 5 2 2 2 4 3 2 4;} p.MsoNormal, li.MsoNormal {margin:0cm; font-size:11.0pt; "
         'font-family:"Calibri",sans-serif; mso-fareast-language:EN-US;} a:link, span.MsoHyperlink {color:#0563C1;} '
     ) * 5
-    more = [_paragraph(rng) for _ in range(rng.randint(10, 45))]
+    span = '<span lang="EN-US" style="font-size:11.0pt;color:#1F497D">'
     body = "".join(
-        f'<p class="MsoNormal"><span lang="EN-US" style="font-size:11.0pt;font-family:&quot;Calibri&quot;,sans-serif;color:#1F497D">{one}'
-        "<o:p></o:p></span></p><p class=\"MsoNormal\"><span lang=\"EN-US\"><o:p>&nbsp;</o:p></span></p>"
-        for one in (*_paragraphs(text), *more)
-    )  # fmt: skip
+        f'<p class="MsoNormal">{span}{one}<o:p></o:p></span></p><p class="MsoNormal">{span}<o:p>&nbsp;</o:p></span></p>'
+        for one in (*_paragraphs(text), *(_phrase(rng) for _ in range(rng.randint(5, 30))))
+    )
+    older = "".join(
+        f'<p class="MsoNormal">{span}<b>{_phrase(rng)}</b> {_phrase(rng)}<o:p></o:p></span></p>'
+        for _ in range(rng.randint(5, 40))
+    )
     return (
         '<html xmlns:v="urn:schemas-microsoft-com:vml" xmlns:o="urn:schemas-microsoft-com:office:office"><head><meta http-equiv='
         f'"Content-Type" content="text/html; charset=utf-8"><style><!-- {style} --></style></head><body lang="EN-GB" link="#0563C1">'
         f'<div class="WordSection1">{body}<div style="border:none;border-top:solid #E1E1E1 1.0pt;padding:3.0pt 0cm 0cm 0cm"><p '
         'class="MsoNormal"><b><span>From:</span></b> Anna Abel &lt;anna@customer.example&gt;<br><b>Sent:</b> 5 October 2026 09:12<br>'
-        f"<b>To:</b> Me<br><b>Subject:</b> Offer</p></div>{body}</div></body></html>"
+        f"<b>To:</b> Me<br><b>Subject:</b> Offer</p></div>{older}</div></body></html>"
     )
 
 
 def _campaign(rng: random.Random, text: str) -> str:
-    cell = "padding:10px 25px;word-break:break-word;font-family:Helvetica,Arial,sans-serif;font-size:14px;line-height:1.5;color:#333333;"
+    cell = "padding:10px 25px;font-family:Helvetica,Arial,sans-serif;font-size:14px;color:#333333;"
+    table = '<table border="0" cellpadding="0" cellspacing="0" width="100%"><tbody>'
     rows = "".join(
-        '<table align="center" border="0" cellpadding="0" cellspacing="0" role="presentation" style="width:100%;"><tbody><tr><td '
-        'style="direction:ltr;font-size:0px;padding:20px 0;text-align:center;"><div class="mj-column-per-100 mj-outlook-group-fix" '
-        'style="font-size:0px;text-align:left;direction:ltr;display:inline-block;vertical-align:top;width:100%;"><table border="0" '
-        f'cellpadding="0" cellspacing="0" role="presentation" width="100%"><tbody><tr><td align="left" style="{cell}"><div>{one}</div></td>'
-        f'</tr><tr><td align="center" style="{cell}"><a href="https://click.company.example/u/{_blob(rng, 90)}" style="display:inline-block;'
-        'background:#414141;color:#ffffff;text-decoration:none;" target="_blank"> Read more </a></td></tr></tbody></table></div></td></tr>'
-        "</tbody></table>"
-        for one in (*_paragraphs(text), *(_paragraph(rng) for _ in range(rng.randint(8, 30))))
-    )  # fmt: skip
+        f'{table}<tr><td style="font-size:0px;padding:20px 0;text-align:center;"><div style="display:inline-block;width:100%;">'
+        f'{table}<tr><td align="left" style="{cell}"><div><b>{_phrase(rng)}</b><br>{one}</div></td></tr><tr><td align="center">'
+        f'<a href="https://click.company.example/u/{_blob(rng, 60)}" target="_blank"><span>{_phrase(rng)}</span></a></td><td><img '
+        'src="https://images.company.example/1.png" alt="" width="20"></td></tr></tbody></table></div></td></tr></tbody></table>'
+        for one in (*_paragraphs(text), *(_phrase(rng) for _ in range(rng.randint(6, 34))))
+    )
     return (
-        "<!doctype html><html><head><title>News</title><style type=\"text/css\">#outlook a { padding:0; } body { margin:0;padding:0; } "
+        '<!doctype html><html><head><title>News</title><style type="text/css">#outlook a { padding:0; } body { margin:0;padding:0; } '
         "table, td { border-collapse:collapse; } @media only screen and (min-width:480px) { .mj-column-per-100 { width:100% !important; } }"
         '</style></head><body style="word-spacing:normal;background-color:#f4f4f4;"><div style="display:none;font-size:1px;color:#ffffff;'
         f'max-height:0px;opacity:0;overflow:hidden;">{_paragraph(rng)}</div><div style="background-color:#f4f4f4;">{rows}</div><img '
         f'src="https://click.company.example/o/{_blob(rng, 60)}" width="1" height="1" alt=""></body></html>'
-    )  # fmt: skip
+    )

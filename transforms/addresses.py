@@ -28,10 +28,10 @@ MAX_NAME: Final = 255
 """Characters of a display name that are kept."""
 _MAX_CACHED: Final = 2_048
 
-_ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
+_LOCAL: Final = r"[A-Za-z0-9!#$%&*+/=?^_`{|}~.-][A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]*+"
 _HOST: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?)*"
 _COMMON: Final = re.compile(
-    rf"[ \t]*+(?:(?:\"([^\"\\]*+)\"[ \t]*+|([^\"(),:;<>@\[\]\\]*+))<[ \t]*+({_ATOM}@{_HOST})[ \t]*+>|({_ATOM}@{_HOST}))[ \t]*+(?:,|\Z)"
+    rf"[ \t]*+(?:(?:\"([^\"\\]*+)\"[ \t]*+|([^\"(),:;<>@\[\]\\]*+))<[ \t]*+({_LOCAL}@{_HOST})[ \t]*+>|({_LOCAL}@{_HOST}))[ \t]*+(?:,|\Z)"
 )
 
 
@@ -73,9 +73,11 @@ def _parse_common(value: str) -> dict[str, Participant] | None:
         if match is None:
             return None
         quoted, phrase, bracketed, alone = match.groups()
-        address = normalize_address(bracketed or alone)
-        if address and address not in found and len(found) < MAX_RECIPIENTS:
-            found[address] = Participant(address, clean_name(quoted or phrase or ""))
+        # What matched is ASCII, without spaces and trailing dots: all that is left of normalize_address.
+        address = (bracketed or alone).lower()
+        if address not in found and len(address) <= MAX_ADDRESS and len(found) < MAX_RECIPIENTS:
+            name = quoted or phrase
+            found[address] = Participant(address, clean_name(name) if name else "")
         position = match.end()
     return found
 
@@ -304,7 +306,7 @@ def _without_route(inside: str) -> str:
         return ""
     if local.startswith('"') and local.endswith('"') and len(local) >= 2:
         plain = _ESCAPED.sub(r"\1", local[1:-1])
-        if re.fullmatch(_ATOM, plain):
+        if re.fullmatch(_LOCAL, plain):
             local = plain
     elif " " in local or "\t" in local:
         local = re.sub(r"[ \t]*\.[ \t]*", ".", local)

@@ -106,6 +106,8 @@ def subject_was_cut(subject: str) -> bool:
 
 
 _IN_BRACKETS: Final = re.compile(r"<([^<>]*)>")
+_PLAIN_ID: Final = re.compile(r"\s*<([!-;=?-~]{3,998})>\s*")
+_PLAIN_IDS: Final = re.compile(r"<([!-;=?-~]{3,998})>")
 _COMMENT: Final = re.compile(r"\([^()<>]*\)")
 _MADE_UP: Final = re.compile(r"SMTPIN_ADDED_(?:MISSING|BROKEN)@mx\.google\.com$", re.IGNORECASE)
 
@@ -117,6 +119,9 @@ def normalize_message_id(value: str) -> str:
     part is the sender's own. Empty, longer than 998 characters, or made up by Google for a mail that came without
     (SMTPIN_ADDED_MISSING@mx.google.com, another one for every delivery) is "".
     """
+    match = _PLAIN_ID.fullmatch(value)
+    if match is not None and "mx.google.com" not in value:
+        return match[1]
     value = value[: 4 * MAX_MESSAGE_ID]
     match = _IN_BRACKETS.search(value)
     if match is not None:
@@ -143,6 +148,10 @@ def read_references(fields: Iterable[str]) -> tuple[str, ...]:
     """The Message-IDs that In-Reply-To and References `fields` name, normalized, each once, at most MAX_REFERENCES."""
     found: dict[str, None] = {}
     for field in fields:
+        plain = _PLAIN_IDS.findall(field) if len(field) <= MAX_VALUE and "mx.google.com" not in field else []
+        if plain and len(plain) == field.count("<"):
+            found.update(dict.fromkeys(plain))
+            continue
         bracketed = _IN_BRACKETS.findall(field[:MAX_VALUE])
         for one in bracketed or _COMMENT.sub(" ", field[:MAX_VALUE]).split():
             reference = normalize_message_id(f"<{one}>" if bracketed else one)

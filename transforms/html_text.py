@@ -84,9 +84,11 @@ def slow_text(html: str) -> str:
 
 
 # --- hostile ---------------------------------------------------------------------------------------------------------
-_FORMATTING: Final = re.compile(
-    r"<(/?)(a|big|b|code|em|font|i|nobr|small|strike|strong|s|tt|u)(?=[\s/>])", re.IGNORECASE
-)  # HTML Living Standard, 13.2.4.3: the elements that are opened again in every block until they are closed
+# HTML Living Standard, 13.2.4.3: the elements that are opened again in every block until they are closed.
+_FORMATTING: Final = frozenset(
+    {"a", "big", "b", "code", "em", "font", "i", "nobr", "small", "strike", "strong", "s", "tt", "u"}
+)
+_MAY_FORMAT: Final = re.compile(r"<(/?)([abcefinstuABCEFINSTU][A-Za-z]{0,5})(?=[\s/>])")
 _QUOTE_IN_TEXT: Final = re.compile(r">[^<>\"']*+[\"'][^<>=]*+=[^<>\"']*+[\"']")
 _DATA: Final = re.compile(r"(?<=[A-Za-z-]=)[\"']data:[\w/;+.=-]*,[A-Za-z0-9+/=%]*")
 _SEPARATOR: Final = re.compile(r"[\s/\"']+")
@@ -102,7 +104,7 @@ def is_hostile(html: str) -> bool:
     """
     tags = html.count("<")
     if tags > 400 and (tags - html.count("</")) * tags > _MAX_NODES:
-        formatting = _FORMATTING.findall(html)
+        formatting = [(slash, name) for slash, name in _MAY_FORMAT.findall(html) if name.lower() in _FORMATTING]
         if len(formatting) * tags > _MAX_NODES and _open_formatting(formatting) * tags > _MAX_NODES:
             return True
     if len(html) <= _SMALL:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
 from .addresses import MAX_FIELD, parse_addresses
+from .charsets import clean_text
 from .errors import MalformedMessageError
 from .gmail_payload import Header, read_envelope
 from .headers import BLIND, MAX_FIELDS, MAX_VALUE, choose_message_id, decode_value, read_references, read_subject
@@ -74,6 +76,12 @@ def _first(fields: dict[str, list[str]], name: str) -> str:
     return values[0] if values else ""
 
 
+@lru_cache(maxsize=4_096)
+def _field_name(name: str) -> str:
+    """A field's name for comparing: lower case, no white space, nothing that a store chokes on."""
+    return "".join(clean_text(name[:256]).lower().split())
+
+
 def _read_fields(raw: Sequence[Header]) -> tuple[tuple[tuple[str, str], ...], dict[str, list[str]]]:
     """All fields but the blind ones as text, and apart those that are understood here.
 
@@ -82,12 +90,8 @@ def _read_fields(raw: Sequence[Header]) -> tuple[tuple[tuple[str, str], ...], di
     headers: list[tuple[str, str]] = []
     fields: dict[str, list[str]] = {}
     for field in raw if len(raw) <= MAX_FIELDS else raw[:MAX_FIELDS]:
-        name, value = field.name.lower(), field.value or ""
-        if not name.isprintable() or " " in name:
-            name = "".join(name.split())
-        clean = value
-        if not value.isprintable() or "=?" in value or len(value) > MAX_VALUE:
-            clean = decode_value(value)
+        name, value = _field_name(field.name), field.value or ""
+        clean = value if value.isprintable() and "=?" not in value and len(value) <= MAX_VALUE else decode_value(value)
         if name in _UNDERSTOOD:
             if name in BLIND:
                 continue

@@ -79,27 +79,18 @@ def find_spans(text: str) -> tuple[str, tuple[Span, ...]]:
         lines = _take_marks(lines, quoted)
         if rest is not None:
             rest = _MARKS.sub("", rest)
-    if not marked and not _worth_a_look(lines):
-        return text, ()
-    _quote_arrows(lines, quoted)
+    if ">" in text:
+        _quote_arrows(lines, quoted)
     _quote_history(lines, quoted)
     signed = _signature_lines(lines, quoted)
+    any_quoted = True in quoted
+    if not marked and not any_quoted and not signed:
+        return text, ()
     if all(quoted[i] or not line.strip() or i in signed for i, line in enumerate(lines)):
         quoted = [False] * len(lines)
         signed = range(0)
     whole = "\n".join([*lines, *([rest] if rest is not None else [])])
     return whole, _spans(lines, quoted, signed)
-
-
-def _worth_a_look(lines: list[str]) -> bool:
-    """Whether anything in `lines` could start a span: an arrow, a rule, a colon where fields have theirs, a farewell from a phone."""
-    for line in lines:
-        if line and (
-            line[0] in ">-_=*" or line[-1] in ":：" or ":" in line[:20] or "：" in line[:8] or line[0] in " \t"
-        ):
-            return True
-    last = [line for line in lines[-12:] if line.strip()][-3:]
-    return any(_SENT_FROM.match(line[:120]) for line in last)
 
 
 def _take_marks(lines: list[str], quoted: list[bool]) -> list[str]:
@@ -162,37 +153,38 @@ def _quote_arrows(lines: list[str], quoted: list[bool]) -> None:
 
 
 def _quote_history(lines: list[str], quoted: list[bool]) -> None:
-    """Attributions and header blocks, and what follows them."""
-    index, count = 0, len(lines)
-    while index < count:
+    """Attributions and header blocks, and what follows them. The patterns are dear, so few lines are shown to them."""
+    colons = [index for index, line in enumerate(lines) if line and line.rstrip()[-1:] in _COLONS]
+    starts = {max(0, index - back) for index in colons for back in range(4)}
+    starts.update(
+        index
+        for index, line in enumerate(lines)
+        if line[:1] in _RULERS or line.find(":", 0, 20) > 0 or "：" in line[:8]
+    )
+    if not starts:
+        return
+    done = 0
+    for index in sorted(starts):
         line = lines[index]
-        if not line.strip() or len(line) > _MAX_LINE or quoted[index]:
-            index += 1
+        if index < done or quoted[index] or len(line) > _MAX_LINE or not line.strip():
             continue
-        if (line[0] in "-_=*> " or line.rstrip()[-1] in ":：") and _FORWARDED.match(line):
+        if _FORWARDED.match(line):
             return
-        after = _attribution_end(lines, quoted, index) if _has_colon_soon(lines, index) else None
+        after = _attribution_end(lines, quoted, index)
         if after is not None:
-            end = _quote_end(lines, quoted, after)
-            for inside in range(index, end):
-                quoted[inside] = True
-            index = end
-            continue
-        if (line[0] in "-_=* " or ":" in line[:20] or "：" in line[:8]) and _header_block(lines, index):
-            for inside in range(index, count):
-                quoted[inside] = True
-            return
-        index += 1
+            done = _quote_end(lines, quoted, after)
+        elif _header_block(lines, index):
+            done = len(lines)
+        quoted[index:done] = [True] * max(0, done - index)
 
 
-def _has_colon_soon(lines: list[str], index: int) -> bool:
-    """Whether one of the next four lines ends in a colon: nearly no line does, and the patterns are dear."""
-    return any(line.rstrip()[-1:] in {":", "："} for line in lines[index : index + 4])
+_COLONS: Final = frozenset({":", "："})
+_RULERS: Final = frozenset("-_=* ")
 
 
 def _attribution_end(lines: list[str], quoted: list[bool], index: int) -> int | None:
     """The line after the attribution that starts at `index` (it may be wrapped over four lines), or None."""
-    if not _STARTS.match(lines[index]):
+    if not any(line.rstrip()[-1:] in _COLONS for line in lines[index : index + 4]) or not _STARTS.match(lines[index]):
         return None
     joined = ""
     for offset in range(4):
