@@ -273,7 +273,8 @@ class GmailClaims:
         def work(connection: sa.Connection) -> MailboxRow:
             moved = self._advance(connection, mailbox)
             rows = ledger_rows(connection, mailbox.id, page.gmail_ids)
-            actions = {gmail_id: decide_listed(rows.get(gmail_id)) for gmail_id in page.gmail_ids}
+            crm_changed = listing.kind == "targeted"
+            actions = {i: decide_listed(rows.get(i), crm_changed=crm_changed) for i in page.gmail_ids}
             new = [gmail_id for gmail_id, action in actions.items() if action == "insert"]
             self._ledger.add_pending(connection, moved, new, listing.lane, now)
             _set_rows(

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..transforms.crm_directory import CrmDirectory
-from ..transforms.records import Participant
+from ..transforms.records import Link, Participant
 from . import removal, schema
 from .crm import DatabaseDirectories
 from .database import Database
@@ -66,6 +66,11 @@ def _relink_page(
 ) -> int:
     team_id = directory.team_id
     versions = removal.lock_engagements(connection, team_id, ids)
+    engagement = schema.engagement.c
+    query = sa.select(engagement.id).where(
+        engagement.team_id == team_id, engagement.id.in_(ids), engagement.direction == "outbound"
+    )
+    sent = set(connection.scalars(query))
     people: dict[str, list[Any]] = defaultdict(list)
     query = sa.select(schema.participant).where(_participant.team_id == team_id, _participant.engagement_id.in_(ids))
     for row in connection.execute(query):
@@ -76,7 +81,8 @@ def _relink_page(
         old[row.engagement_id].add((row.kind, row.target_id, row.is_primary, row.via))
     new = {
         engagement: {
-            (link.kind, link.target_id, link.primary, link.via) for link in _links(directory, people[engagement])
+            (link.kind, link.target_id, link.primary, link.via)
+            for link in _links(directory, people[engagement], is_sent=engagement in sent)
         }
         for engagement in versions
     }
@@ -99,6 +105,8 @@ def _relink_page(
     return len(changed)
 
 
-def _links(directory: CrmDirectory, rows: Sequence[Any]) -> Sequence[Any]:
+def _links(directory: CrmDirectory, rows: Sequence[Any], *, is_sent: bool) -> Sequence[Link]:
+    """What settling the mail today would link it to: its author does not count where a user sent it under a foreign address."""
     ordered = sorted(rows, key=lambda row: (_ROLES[row.role], row.position))
-    return directory.links([Participant(row.address, row.name) for row in ordered])
+    people = [Participant(row.address, row.name) for row in ordered if not (is_sent and row.role == "from")]
+    return directory.links(people)

@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..transforms import decisions
+from ..transforms.claim_messages import CRM_RULES
 from ..transforms.records import ChangedEngagements, CustomerMail, Decision, Failure, SeenCopy, Settleable
 from ..transforms.settings import TeamSettings
 from . import removal, schema
@@ -32,6 +33,8 @@ FIRST_PAUSE = dt.timedelta(seconds=1)
 LONGEST_PAUSE = dt.timedelta(minutes=10)
 HANDED_BACK_PAUSE = dt.timedelta(seconds=2)
 """How long a copy waits for the one that it was said to equal."""
+OUTDATED_LEASES = 3
+"""A decision by an outdated CRM is taken back only in so many leases of a message."""
 REOPENED_LEASES = 3
 """A decision that its context overturns is taken back only in the first leases of a message, so that it cannot turn in circles."""
 
@@ -48,6 +51,15 @@ class _Held:
     failures: int
     leases: int
     found_at: dt.datetime
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Team:
+    """What settling asks of a team's row."""
+
+    settings: TeamSettings
+    crm_version: int
+    relinked_version: int
 
 
 class DatabaseSettlements:
@@ -86,12 +98,14 @@ class DatabaseSettlements:
 
     def _settle(self, connection: sa.Connection, wanted: dict[Key, Settleable]) -> set[Engagement]:
         now = self._now()
-        settings, mailboxes = _lock_mailboxes(connection, wanted.values())
+        teams, mailboxes = _lock_mailboxes(connection, wanted.values())
         held = _lock_messages(connection, wanted, mailboxes)
         items = {key: wanted[key] for key in sorted(held)}
         if not items:
             return set()
-        keep_out = KeepOut(connection, self._tombstone_key, list(items.values()), settings, now)
+        keep_out = KeepOut(
+            connection, self._tombstone_key, list(items.values()), {t: one.settings for t, one in teams.items()}, now
+        )
         for key, item in items.items():
             if isinstance(item, CustomerMail) and (rule := keep_out.rule(item, item.sent_at)):
                 items[key] = _dropped(item, rule)
@@ -102,7 +116,9 @@ class DatabaseSettlements:
         absent = store.write(items, copies, keep_out)
         changed |= store.changed
 
-        taken_back = self._note_context(connection, items, held)
+        absent |= dict.fromkeys(self._outdated_decisions(items, held, teams), "")
+        self._relink_outdated(connection, items, teams)
+        taken_back = self._note_context(connection, {k: i for k, i in items.items() if k not in absent}, held)
         self._write_ledger(connection, items, held, absent, taken_back, now)
         self._reopen_overturned(connection, items, set(absent))
         return changed
@@ -123,6 +139,37 @@ class DatabaseSettlements:
             removal.remove_copies(self._database, connection, team, keys, now)
             changed |= {(team, copies.pop(key)) for key in keys}
         return changed
+
+    # --- decisions by a CRM that has changed since -----------------------------------------------------------------
+    @staticmethod
+    def _outdated_decisions(items: dict[Key, Settleable], held: dict[Key, _Held], teams: dict[str, _Team]) -> list[Key]:
+        """Messages that an outdated CRM kept out: they are read again, or a contact added meanwhile would miss them.
+
+        Only in the first leases of a message: a CRM that changes all the time must not hold it up for ever.
+        """
+        return [
+            key
+            for key, item in items.items()
+            if isinstance(item, Decision)
+            and item.rule in CRM_RULES
+            and item.crm_version is not None
+            and item.crm_version < teams[item.claim.team_id].crm_version
+            and held[key].leases <= OUTDATED_LEASES
+        ]
+
+    @staticmethod
+    def _relink_outdated(connection: sa.Connection, items: dict[Key, Settleable], teams: dict[str, _Team]) -> None:
+        """Mail that was linked by an outdated CRM has its team linked once more (io/relink.py)."""
+        for team_id, team in sorted(teams.items()):
+            versions = [
+                item.crm_version
+                for item in items.values()
+                if isinstance(item, CustomerMail) and item.claim.team_id == team_id and item.crm_version is not None
+            ]
+            if versions and min(versions) < team.relinked_version:
+                connection.execute(
+                    sa.update(schema.team).where(schema.team.c.id == team_id).values(relinked_version=min(versions))
+                )
 
     # --- context: what later outbound mail overturns ---------------------------------------------------------------
     def _note_context(
@@ -194,7 +241,8 @@ class DatabaseSettlements:
             if absent.get(key):
                 row |= {"state": "decided", "outcome": "dropped", "rule": absent[key], "decided_at": now}
             elif key in absent:
-                row |= {"leases": 0, "not_before": now + HANDED_BACK_PAUSE * self._chance.uniform(0.5, 1)}
+                pause = min(HANDED_BACK_PAUSE * 2 ** min(was.leases - 1, 10), LONGEST_PAUSE)
+                row |= {"not_before": now + pause * self._chance.uniform(0.5, 1)}
             elif key in taken_back:
                 pass
             elif isinstance(item, Failure):
@@ -242,23 +290,27 @@ def _dropped(mail: CustomerMail, rule: str) -> Decision:
 
 def _lock_mailboxes(
     connection: sa.Connection, items: Iterable[Settleable]
-) -> tuple[dict[str, TeamSettings], set[tuple[str, str]]]:
-    """The teams' settings, and (team, mailbox) of those whose import is on: neither can change until the transaction ends.
+) -> tuple[dict[str, _Team], set[tuple[str, str]]]:
+    """The teams, and (team, mailbox) of those whose import is on: neither can change until the transaction ends.
 
     The team's row is locked too, so that an erasure begins after this batch, or ends before it.
     """
     team, mailbox = schema.team.c, schema.mailbox.c
     teams = sorted({item.claim.team_id for item in items})
     ids = sorted({item.claim.mailbox_id for item in items})
-    query = sa.select(team.id, team.settings).where(team.id.in_(teams)).order_by(team.id).with_for_update(read=True)
-    settings = {row.id: TeamSettings.from_json(row.settings) for row in connection.execute(query)}
+    columns = (team.id, team.settings, team.crm_version, team.relinked_version)
+    query = sa.select(*columns).where(team.id.in_(teams)).order_by(team.id).with_for_update(read=True)
+    found = {
+        row.id: _Team(TeamSettings.from_json(row.settings), row.crm_version, row.relinked_version)
+        for row in connection.execute(query)
+    }
     query = (
         sa.select(mailbox.team_id, mailbox.id)
         .where(mailbox.id.in_(ids), mailbox.import_on.is_(True))
         .order_by(mailbox.id)
         .with_for_update(read=True)
     )
-    return settings, {(row.team_id, row.id) for row in connection.execute(query) if row.team_id in settings}
+    return found, {(row.team_id, row.id) for row in connection.execute(query) if row.team_id in found}
 
 
 def _lock_messages(

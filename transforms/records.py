@@ -180,6 +180,7 @@ class CustomerMail(Record):
     score: float | None = None
     signals: tuple[str, ...] = ()
     context: tuple[str, ...] = ()
+    crm_version: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -194,6 +195,7 @@ class SeenCopy(Record):
     content_digest: str
     rule: str
     rules_version: str
+    crm_version: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -201,7 +203,8 @@ class Decision(Record):
     """What became of a message that is not stored, and by which rule (see transforms/decisions.py). Holds no content.
 
     `context` are keyed digests of the sender and of the referenced Message-IDs, only where the rule is one that a later
-    outbound mail can overturn (automated.*).
+    outbound mail can overturn (automated.*). `crm_version` is the CRM by which it was made: settling hands back what was
+    decided by an older one than the team's.
     """
 
     claim: ClaimedMessage
@@ -211,6 +214,7 @@ class Decision(Record):
     score: float | None = None
     signals: tuple[str, ...] = ()
     context: tuple[str, ...] = ()
+    crm_version: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ The gates, cheapest and most private first: label, window, retention, participan
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import email.utils
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from apache_beam.pvalue import AsDict, TaggedOutput
 
 from . import automated, decisions
 from .addresses import identity
-from .automated_signals import Evidence, is_robot_address, local_part
+from .automated_evidence import Evidence, is_robot_address, local_part
 from .correspondence import ADDRESS, MESSAGE_ID, Correspondence
 from .crm_directory import CrmDirectory
 from .engagement_id import content_digest, engagement_id, rank
@@ -281,6 +282,7 @@ class _Select(beam.DoFn):
         try:
             directory = self._directories.directory(team, (stamps or {}).get(team))
             result = select(element, directory, self._correspondence, now=self._now())
+            result = dataclasses.replace(result, crm_version=directory.version)
         except DealmailError as error:
             counts = not isinstance(error, TransientError)
             yield TaggedOutput(FAILURES, Failure(element.claim, PHASE, type(error).__name__, counts))
