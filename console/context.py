@@ -54,6 +54,7 @@ class Settings:
     token_key: str = ""
     gmail_endpoint: str = ""
     oauth_client: str = ""
+    typed: set[str] = dataclasses.field(default_factory=set)
 
     def spec(self) -> DatabaseSpec:
         """Where the database is.
@@ -147,8 +148,15 @@ class Settings:
 
 
 def _note(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
-    if value is not None and param.name is not None:
-        setattr(ctx.ensure_object(Settings), param.name, value)
+    if value is None or param.name is None:
+        return
+    settings = ctx.ensure_object(Settings)
+    is_typed = ctx.get_parameter_source(param.name) is click.core.ParameterSource.COMMANDLINE
+    if (
+        is_typed or param.name not in settings.typed
+    ):  # what is typed before the command outdoes the environment after it
+        setattr(settings, param.name, value)
+        settings.typed |= {param.name} if is_typed else set()
 
 
 def _common_options() -> list[click.Option]:
@@ -175,6 +183,9 @@ def _common_options() -> list[click.Option]:
         option(
             "--token-key",
             "Name of the key that encrypts tokens. [default: env:DEALMAIL_KEY, else a file beside the database]",
+        ),
+        option(
+            "--oauth-client", "Name of the OAuth client's JSON, as Google's console gives it.", "DEALMAIL_OAUTH_CLIENT"
         ),
         option(
             "--gmail-endpoint", "Another Gmail API, such as a sandbox. [default: Google's]", "DEALMAIL_GMAIL_ENDPOINT"

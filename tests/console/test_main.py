@@ -62,6 +62,13 @@ def test_bad_input_is_one_line_with_exit_code_2(arguments: list[str], says: str)
     assert "hunter2" not in result.stderr
 
 
+def test_what_is_typed_outdoes_the_environment_wherever_it_stands(tmp_path: pathlib.Path) -> None:
+    url, other = f"sqlite:///{tmp_path}/typed.db", {"DEALMAIL_DATABASE": f"sqlite:///{tmp_path}/environment.db"}
+    for arguments in (["--database", url, "mailboxes"], ["mailboxes", "--database", url]):
+        assert "typed.db" in CliRunner(env=other).invoke(cli, arguments).stderr
+    assert "environment.db" in CliRunner(env=other).invoke(cli, ["mailboxes"]).stderr
+
+
 def test_an_unreachable_server_is_one_line_with_exit_code_1() -> None:
     result = CliRunner().invoke(cli, ["--database", "mysql+pymysql://u@127.0.0.1:1/x", "mailboxes"])
     assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)

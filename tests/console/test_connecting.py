@@ -1,0 +1,217 @@
+"""Connect, switch, retry, audit, preview and rules, against a sandbox Gmail."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from click.testing import Result
+
+from dealmail.io import schema
+from dealmail.io.database import Database, DatabaseSpec
+from dealmail.io.mailboxes import Mailboxes, mailbox_id
+from dealmail.sandbox.client import SandboxClient
+from dealmail.sandbox.service import Sandbox, Settings
+
+Run = Callable[..., Result]
+ALICE = "alice@corp.example"
+CRM = f"""kind,id,name,address,domain,account_id,owner,is_open,opened_on
+user,u1,Alice,{ALICE},,,,,
+own_domain,,,,corp.example,,,,
+account,a1,Acme,,acme.example,,,,
+contact,c1,Carol,carol@acme.example,,a1,,,
+opportunity,o1,Big Deal,,,a1,u1,true,2026-01-05
+"""
+
+
+def mail(sender: str, subject: str, to: str = ALICE) -> bytes:
+    return f"From: {sender}\r\nTo: {to}\r\nSubject: {subject}\r\nMessage-ID: <{subject}@x.example>\r\n\r\nHello\r\n".encode()
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    box = Sandbox(Settings(seed=7))
+    box.add_mailbox(ALICE)
+    box.add_mailbox("bob@corp.example")
+    box.start()
+    yield box
+    box.close()
+
+
+@pytest.fixture
+def admin(sandbox: Sandbox) -> Iterator[SandboxClient]:
+    client = SandboxClient(sandbox.base)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def at_gmail(dealmail: Run, sandbox: Sandbox, admin: SandboxClient, tmp_path: pathlib.Path) -> Run:
+    """Commands that meet the sandbox as Google; the CRM is imported."""
+    client = tmp_path / "client.json"
+    client.write_text(json.dumps(admin.oauth_client()))
+    (tmp_path / "crm.csv").write_text(CRM)
+    assert dealmail("crm", "import", str(tmp_path / "crm.csv")).exit_code == 0
+    return lambda *arguments: dealmail("--gmail-endpoint", sandbox.base, "--oauth-client", f"file:{client}", *arguments)
+
+
+@pytest.fixture
+def connected(at_gmail: Run, admin: SandboxClient, tmp_path: pathlib.Path) -> Run:
+    """As `at_gmail`, with Alice's import on and connected by delegation."""
+    key = tmp_path / "key.json"
+    key.write_text(json.dumps(admin.service_account()))
+    assert at_gmail("import", "on", ALICE).exit_code == 0
+    result = at_gmail("connect", ALICE, "--delegated", str(key))
+    assert result.exit_code == 0, result.output
+    return at_gmail
+
+
+def states(database: Database) -> dict[str, str]:
+    return {box.address: box.state for box in Mailboxes(database, lambda: None).all()}  # type: ignore[arg-type, return-value]  # no time is asked for
+
+
+def test_consent_in_a_browser_connects_and_off_revokes(
+    sqlite_spec: DatabaseSpec, sqlite_database: Database, at_gmail: Run, sandbox: Sandbox, tmp_path: pathlib.Path
+) -> None:
+    on = at_gmail("import", "on", ALICE)
+    assert "dealmail connect" in on.output
+    assert states(sqlite_database) == {ALICE: "consent_wanted"}
+    command = [
+        sys.executable, "-m", "dealmail.console.main", "connect", ALICE, "--no-browser", "--database", sqlite_spec.url,
+        "--gmail-endpoint", sandbox.base, "--client-secret", str(tmp_path / "client.json"),
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    url = re.search(r"https?://\S+", process.stdout.readline())
+    assert url is not None
+    urllib.request.urlopen(url.group(), timeout=10).close()
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert "is connected; its mail is being read" in out
+    assert states(sqlite_database) == {ALICE: "first_sync"}
+    assert at_gmail("import", "off", ALICE).exit_code == 0
+    assert states(sqlite_database) == {ALICE: "paused"}
+    log = Mailboxes(sqlite_database, lambda: None).consents(mailbox_id("default", ALICE))  # type: ignore[arg-type, return-value]  # as above
+    assert [entry.action for entry in log] == ["import_on", "granted", "import_off", "revoked"]
+    with sqlite_database.reading() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(schema.credential)) == 0
+
+
+def test_only_the_crms_users_can_be_connected(at_gmail: Run, tmp_path: pathlib.Path, admin: SandboxClient) -> None:
+    key = tmp_path / "key.json"
+    key.write_text(json.dumps(admin.service_account()))
+    for arguments in (("import", "on", "bob@corp.example"), ("connect", "bob@corp.example", "--delegated", str(key))):
+        result = at_gmail(*arguments)
+        assert result.exit_code == 2
+        assert "crm import" in result.stderr
+
+
+def test_delegation_that_the_admin_did_not_give_is_one_line(
+    at_gmail: Run, admin: SandboxClient, tmp_path: pathlib.Path
+) -> None:
+    key = tmp_path / "key.json"
+    key.write_text(json.dumps(admin.service_account()))
+    admin.call("delegation", scopes=[])
+    result = at_gmail("connect", ALICE, "--delegated", str(key))
+    assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
+
+
+def test_preview_counts_by_rule_and_stores_nothing(
+    connected: Run, admin: SandboxClient, sqlite_database: Database
+) -> None:
+    admin.deliver(ALICE, mail("carol@acme.example", "Order"))
+    admin.deliver(ALICE, mail("eve@elsewhere.example", "Weather"))
+    admin.deliver(ALICE, mail(ALICE, "Lunch", to="bob@corp.example"), labels=["SENT"])
+    result = connected("preview", ALICE, "--format", "jsonl")
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(row["rule"], row["messages"], row["senders"]) for row in sorted(rows, key=lambda row: row["rule"])] == [
+        ("crm.no_match", 1, ["eve@elsewhere.example"]),
+        ("customer", 1, ["carol@acme.example"]),
+        ("participants.internal", 1, [ALICE]),
+    ]
+    assert list(rows[0]) == ["outcome", "rule", "messages", "senders"]
+    shown = connected("preview", ALICE).output
+    assert "3 were looked at" in shown
+    assert "carol@acme.example: Order" in shown
+    with sqlite_database.reading() as connection:
+        for table in (
+            schema.message,
+            schema.engagement,
+            schema.participant,
+            schema.correspondence,
+            schema.message_context,
+        ):
+            assert connection.scalar(sa.select(sa.func.count()).select_from(table)) == 0
+
+
+def test_preview_stops_where_the_minutes_quota_ends(
+    connected: Run, admin: SandboxClient, sqlite_database: Database
+) -> None:
+    admin.deliver_many(ALICE, [(mail("carol@acme.example", f"n{n}"), ["INBOX"], None) for n in range(310)])
+    result = connected("preview", ALICE, "--limit", "1000")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
+    assert "quota" in result.stderr
+
+
+def test_audit_names_what_is_missing_and_hands_it_over(
+    connected: Run, admin: SandboxClient, sqlite_database: Database
+) -> None:
+    gmail_id = admin.deliver(ALICE, mail("carol@acme.example", "Order"))
+    before = connected("audit")
+    assert before.exit_code == 1
+    assert "has not begun" in before.output
+    profile = admin.dump(ALICE)[ALICE]["historyId"]
+    began = {"window_from": dt.datetime(2026, 1, 1, tzinfo=dt.UTC), "history_id": int(profile), "state": "live"}
+    sqlite_database.transaction(lambda connection: connection.execute(sa.update(schema.mailbox).values(**began)))
+    found = connected("audit", "--format", "jsonl")
+    (row,) = [json.loads(line) for line in found.stdout.splitlines()]
+    assert found.exit_code == 1
+    assert (row["mailbox"], row["completeness"], row["in_gmail"], row["missing"]) == (ALICE, 0.0, 1, [gmail_id])
+    assert list(row) == [
+        "mailbox", "completeness", "error", "at", "in_gmail", "pending", "missing", "shut", "stale", "repaired",
+    ]  # fmt: skip
+    assert connected("audit", "--repair", "--mailbox", ALICE).exit_code == 0
+    after = connected("audit")
+    assert after.exit_code == 0
+    assert "100.0 % of 1 messages" in after.output
+
+
+def test_retry_makes_parked_messages_pending(
+    dealmail: Run, stored: Any, jsonl: Callable[..., list[dict[str, Any]]]
+) -> None:
+    assert dealmail("retry", "--message", "a4").exit_code == 2
+    assert "0 parked" in dealmail("retry", "--mailbox", stored.bob).output
+    assert "1 parked" in dealmail("retry", "--mailbox", stored.alice, "--message", "a4").output
+    assert jsonl("decisions", "--outcome", "parked") == []
+
+
+def test_rules_are_shown_and_an_unknown_rule_set_is_refused(connected: Run, admin: SandboxClient) -> None:
+    assert "automated.marketing" in connected("rules", "show").output
+    signals = [json.loads(line) for line in connected("rules", "signals", "--format", "jsonl").stdout.splitlines()]
+    assert list(signals[0]) == ["signal", "kind", "source", "weight"]
+    assert connected("rules", "shadow", ALICE, "--new", "nothing").exit_code == 2
+
+
+def test_keys_rotate_seals_with_the_newest_key(
+    connected: Run, sqlite_database: Database, sqlite_spec: DatabaseSpec
+) -> None:
+    def sealed() -> bytes:
+        with sqlite_database.reading() as connection:
+            return bytes(connection.scalar(sa.select(schema.credential.c.ciphertext)) or b"")
+
+    before = sealed()
+    file = pathlib.Path(f"{sa.engine.make_url(sqlite_spec.url).database}.key")
+    file.write_text(f"a-new-key-of-many-characters {file.read_text()}")
+    assert "1 tokens" in connected("keys", "rotate").output
+    assert sealed() != before
+    file.write_text(file.read_text().split()[0])
+    assert connected("preview", ALICE).exit_code == 0

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+
+import pytest
+from click.testing import CliRunner, Result
+
+from dealmail.console.main import cli
+
+HEAD = "kind,id,name,address,domain,account_id,opened_on\n"
+
+
+@pytest.fixture
+def crm(tmp_path: pathlib.Path) -> Callable[..., Result]:
+    def run(text: str, *arguments: str) -> Result:
+        file = tmp_path / "crm.csv"
+        file.write_text(HEAD + text, encoding="utf-8")
+        return CliRunner().invoke(
+            cli, ["--database", f"sqlite:///{tmp_path}/new.db", "crm", "import", str(file), *arguments]
+        )
+
+    return run
+
+
+def test_import_makes_database_and_team_and_is_idempotent(crm: Callable[..., Result]) -> None:
+    text = "account,a1,Acme,,acme.example,,\ncontact,c1,Carol,carol@acme.example,,a1,\n"
+    first = crm(text)
+    assert first.exit_code == 0, first.output
+    assert "contact: 1 (1 new, 0 changed)" in first.output
+    assert "nothing has changed" in crm(text).output
+
+
+def test_replace_removes_what_the_file_does_not_name(crm: Callable[..., Result]) -> None:
+    crm("account,a1,Acme,,acme.example,,\naccount,a2,Beta,,beta.example,,\n")
+    assert "1 removed" in crm("account,a1,Acme,,acme.example,,\n", "--replace").output
+
+
+def test_mistakes_are_named_by_line_and_nothing_is_imported(crm: Callable[..., Result]) -> None:
+    result = crm("contact,c1,Secret Name,no address,,,\nopportunity,o1,X,,,a9,\n")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+    assert "line 2" in result.stderr
+    assert "line 3" in result.stderr
+    assert "Secret" not in result.stderr
+
+
+def test_a_file_that_is_not_there_is_one_line(tmp_path: pathlib.Path) -> None:
+    result = CliRunner().invoke(cli, ["crm", "import", str(tmp_path / "none.csv")])
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
