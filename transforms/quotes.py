@@ -30,35 +30,34 @@ _STARTS: Final = re.compile(
     r"[\"'<\w].{0,80}(?:<|\[mailto:|@))",
     re.IGNORECASE,
 )
-_ORIGINAL: Final = re.compile(
-    r"^\s*(?:[-_*=]{2,}\s*)?(?:Original Message|Original Appointment|Ursprüngliche Nachricht|Urspr\. Nachricht|Originalnachricht|"
-    r"Message d'origine|Message original|Mensaje original|Mensagem original|Messaggio originale|Oorspronkelijk bericht|"
-    r"Original(?:t)? ?meddelande|Ursprungligt meddelande|Oprindelig meddelelse|Opprinnelig melding|Alkuperäinen viesti|"
-    r"Oryginalna wiadomość|Wiadomość oryginalna|Původní zpráva|Eredeti üzenet|Исходное сообщение|Оригинальное сообщение|"
-    r"Mesajul original|Orijinal İleti|原始邮件|原始郵件|元のメッセージ|원본 메시지)\s*[-_*=]{2,}\s*$",
-    re.IGNORECASE,
-)
-_FORWARDED: Final = re.compile(
-    r"^\s*(?:[-_*=>]{2,}\s*)?(?:Begin forwarded message|Forwarded message|Forwarded by .{1,80}|Weitergeleitete Nachricht|"
-    r"Anfang der weitergeleiteten (?:Nachricht|E-Mail)|Message transféré|Message transmis|Début du message (?:réexpédié|transféré)|"
-    r"Mensaje reenviado|Mensagem encaminhada|Inizio messaggio inoltrato|Messaggio inoltrato|Doorgestuurd bericht|"
-    r"Begin doorgestuurd bericht|Vidarebefordrat meddelande|Videresendt (?:meddelelse|melding)|Välitetty viesti|"
-    r"Wiadomość przekazana|Přeposlaná zpráva|Továbbított üzenet|Пересылаемое сообщение|转发的邮件|轉寄郵件|転送メッセージ|전달된 메시지)"
-    r"\s*:?\s*[-_*=]*\s*$",
-    re.IGNORECASE,
-)
-_FROM: Final = re.compile(
-    r"^\s*\*?(?:From|Von|De|Da|Van|Från|Fra|Lähettäjä|Od|Feladó|От|Від|Kimden|Från|De la|发件人|寄件者|差出人|보낸 사람|Från|Kimden|Từ)\*?\s?[:：]\*?\s*\S",
-    re.IGNORECASE,
-)
-_OTHER_FIELDS: Final = re.compile(
-    r"^\s*\*?(?:Sent|Date|To|Cc|Subject|Gesendet|Datum|An|Betreff|Envoyé|Date|À|Objet|Enviado(?: el)?|Fecha|Para|Asunto|Data|"
-    r"Assunto|Inviato|A|Oggetto|Verzonden|Aan|Onderwerp|Skickat|Till|Ämne|Sendt|Til|Emne|Lähetetty|Vastaanottaja|Aihe|Wysłano|Do|"
-    r"Temat|Odesláno|Komu|Předmět|Elküldve|Címzett|Tárgy|Отправлено|Дата|Кому|Тема|Gönderildi|Kime|Konu|发送时间|收件人|主题|"
-    r"送信日時|宛先|件名|보낸 날짜|받는 사람|제목)\*?\s?[:：]",
-    re.IGNORECASE,
-)
-_RULE: Final = re.compile(r"^\s*[_\-=*]{10,}\s*$")
+_ORIGINAL: Final = frozenset({
+    "original message", "original appointment", "ursprüngliche nachricht", "urspr. nachricht", "originalnachricht",
+    "message d'origine", "message original", "mensaje original", "mensagem original", "messaggio originale",
+    "oorspronkelijk bericht", "originalmeddelande", "original meddelande", "ursprungligt meddelande", "oprindelig meddelelse",
+    "opprinnelig melding", "alkuperäinen viesti", "oryginalna wiadomość", "wiadomość oryginalna", "původní zpráva",
+    "eredeti üzenet", "исходное сообщение", "оригинальное сообщение", "mesajul original", "orijinal i̇leti", "orijinal ileti",
+    "原始邮件", "原始郵件", "元のメッセージ", "원본 메시지", "reply message", "reply separator",
+})  # fmt: skip
+_FORWARDED: Final = frozenset({
+    "begin forwarded message", "forwarded message", "weitergeleitete nachricht", "anfang der weitergeleiteten nachricht",
+    "anfang der weitergeleiteten e-mail", "message transféré", "message transmis", "début du message réexpédié",
+    "début du message transféré", "mensaje reenviado", "mensagem encaminhada", "inizio messaggio inoltrato",
+    "messaggio inoltrato", "doorgestuurd bericht", "begin doorgestuurd bericht", "vidarebefordrat meddelande",
+    "videresendt meddelelse", "videresendt melding", "välitetty viesti", "wiadomość przekazana", "přeposlaná zpráva",
+    "továbbított üzenet", "пересылаемое сообщение", "转发的邮件", "轉寄郵件", "転送メッセージ", "전달된 메시지",
+})  # fmt: skip
+_FORWARDED_BY: Final = ("forwarded by ", "forwarded message from ")
+_FROM: Final = frozenset({
+    "from", "von", "de", "da", "van", "från", "fra", "lähettäjä", "od", "feladó", "от", "від", "kimden", "de la", "发件人",
+    "寄件者", "差出人", "보낸 사람", "từ",
+})  # fmt: skip
+_OTHER_FIELDS: Final = frozenset({
+    "sent", "date", "to", "cc", "subject", "gesendet", "datum", "an", "betreff", "envoyé", "à", "objet", "enviado",
+    "enviado el", "fecha", "para", "asunto", "data", "assunto", "inviato", "a", "oggetto", "verzonden", "aan", "onderwerp",
+    "skickat", "till", "ämne", "sendt", "til", "emne", "lähetetty", "vastaanottaja", "aihe", "wysłano", "do", "temat",
+    "odesláno", "komu", "předmět", "elküldve", "címzett", "tárgy", "отправлено", "дата", "кому", "тема", "gönderildi", "kime",
+    "konu", "发送时间", "收件人", "主题", "送信日時", "宛先", "件名", "보낸 날짜", "받는 사람", "제목", "importance",
+})  # fmt: skip
 _SENT_FROM: Final = re.compile(
     r"^\s*(?:Sent (?:from|via) (?:my |the )?\w|Sent with |Get Outlook for|Von meinem .{1,40} gesendet|Gesendet (?:von|mit) |"
     r"Envoyé (?:de(?:puis)?|à partir de) |Enviado (?:desde|do|de) (?:meu|mi|el|o)\b|Inviato da(?:l mio)? |Verzonden (?:vanaf|met) |"
@@ -131,7 +130,7 @@ def _last_lines(lines: list[str], count: int) -> list[str]:
 
 
 def _forwarded_before(lines: list[str]) -> bool:
-    return any(_FORWARDED.match(line) for line in _last_lines(lines, 8) if len(line) < _MAX_LINE)
+    return any(_is_forward_line(line) for line in _last_lines(lines, 8))
 
 
 def _attributed_before(lines: list[str]) -> bool:
@@ -143,62 +142,72 @@ def _quote_arrows(lines: list[str], quoted: list[bool]) -> None:
     """Lines that start with >, unless a forward was announced right before; a lone > in running text is none."""
     forwarded = False
     for index, line in enumerate(lines):
-        if line[:1] in {">", " "} and line.lstrip(" ").startswith(">"):
+        if line[:1] in _ARROWS and line.lstrip(" ").startswith(">"):
             if not forwarded:
                 quoted[index] = True
-        elif line and (line[0] in "-_=* " or line[-1] in ":：-_"):
-            forwarded = len(line) < _MAX_LINE and _FORWARDED.match(line) is not None
         elif line:
-            forwarded = False
+            forwarded = (line[0] in _RULERS or line.endswith(_LINE_END_COLONS)) and _is_forward_line(line)
+
+
+_ARROWS: Final = frozenset("> ")
 
 
 def _quote_history(lines: list[str], quoted: list[bool]) -> None:
-    """Attributions and header blocks, and what follows them. The patterns are dear, so few lines are shown to them."""
-    colons = [index for index, line in enumerate(lines) if line and line.rstrip()[-1:] in _COLONS]
-    starts = {max(0, index - back) for index in colons for back in range(4)}
-    starts.update(
-        index
-        for index, line in enumerate(lines)
-        if line[:1] in _RULERS or line.find(":", 0, 20) > 0 or "：" in line[:8]
-    )
-    if not starts:
-        return
+    """Attributions and header blocks, and what follows them. Patterns are dear, so only lines that end in a colon see one."""
     done = 0
-    for index in sorted(starts):
-        line = lines[index]
-        if index < done or quoted[index] or len(line) > _MAX_LINE or not line.strip():
+    for index, line in enumerate(lines):
+        if index < done or not line:
             continue
-        if _FORWARDED.match(line):
-            return
-        after = _attribution_end(lines, quoted, index)
-        if after is not None:
-            done = _quote_end(lines, quoted, after)
-        elif _header_block(lines, index):
+        if line[0] in _RULERS:
+            core = line.strip(_RULER_LETTERS).lower() if len(line) <= _MAX_LINE else "-"
+            if _announces_forward(core):
+                return
+            if core in _ORIGINAL or (not core and len(line) >= 10 and _header_block(lines, _next_line(lines, index))):
+                done = len(lines)
+        elif (0 < line.find(":", 0, 24) < 20 or "：" in line[:8]) and _header_block(lines, index):
             done = len(lines)
-        quoted[index:done] = [True] * max(0, done - index)
+        if done <= index and line.endswith(_LINE_END_COLONS):
+            if _announces_forward(line.strip(_RULER_LETTERS + ":：").lower()):
+                return
+            start, after = _attribution(lines, quoted, index)
+            if after:
+                done = _quote_end(lines, quoted, after)
+                quoted[start:index] = [True] * (index - start)
+        if done > index and not quoted[index]:
+            quoted[index:done] = [True] * (done - index)
 
 
-_COLONS: Final = frozenset({":", "："})
-_RULERS: Final = frozenset("-_=* ")
+def _announces_forward(core: str) -> bool:
+    return core.rstrip(": ") in _FORWARDED or core.startswith(_FORWARDED_BY)
 
 
-def _attribution_end(lines: list[str], quoted: list[bool], index: int) -> int | None:
-    """The line after the attribution that starts at `index` (it may be wrapped over four lines), or None."""
-    if not any(line.rstrip()[-1:] in _COLONS for line in lines[index : index + 4]) or not _STARTS.match(lines[index]):
-        return None
+def _is_forward_line(line: str) -> bool:
+    return len(line) <= _MAX_LINE and _announces_forward(line.strip(_RULER_LETTERS + ":：").lower())
+
+
+def _next_line(lines: list[str], index: int) -> int:
+    """The next line after `index` that is not blank, at most two further; else past the end."""
+    return next((one for one in range(index + 1, min(index + 4, len(lines))) if lines[one].strip()), len(lines))
+
+
+_LINE_END_COLONS: Final = (":", "：", ": ", ":  ")
+_RULER_LETTERS: Final = "-_=*> \t"
+_RULERS: Final = frozenset("-_=*")
+
+
+def _attribution(lines: list[str], quoted: list[bool], last: int) -> tuple[int, int]:
+    """Where the attribution whose last line is `last` starts, wrapped over at most four lines, and the line after it; else 0, 0."""
+    if len(lines[last]) > _MAX_LINE or quoted[last]:
+        return 0, 0
     joined = ""
-    for offset in range(4):
-        if index + offset >= len(lines) or quoted[index + offset]:
-            return None
-        part = lines[index + offset].strip()
-        if not part or len(joined) + len(part) > _MAX_LINE:
-            return None
-        joined = f"{joined} {part}".strip()
-        if part.endswith((":", "：")):
-            if _WROTE.search(joined) and (offset == 0 or re.search(r"\d|@", joined)):
-                return index + offset + 1
-            return None
-    return None
+    for start in range(last, max(-1, last - 4), -1):
+        part = lines[start].strip()
+        if not part or quoted[start] or len(joined) + len(part) > _MAX_LINE:
+            break
+        joined = f"{part} {joined}".strip()
+        if _STARTS.match(part) and _WROTE.search(joined) and (start == last or re.search(r"\d|@", joined)):
+            return start, last + 1
+    return 0, 0
 
 
 def _quote_end(lines: list[str], quoted: list[bool], start: int) -> int:
@@ -213,20 +222,18 @@ def _quote_end(lines: list[str], quoted: list[bool], start: int) -> int:
     return index
 
 
+def _field(line: str) -> str:
+    """The name in front of the colon of a line that looks like a header field, lower case; else ""."""
+    name, colon, _ = line[:40].replace("：", ":").partition(":")
+    return name.strip(" *\t>").lower() if colon else ""
+
+
 def _header_block(lines: list[str], index: int) -> bool:
-    """Whether a reply's header block starts at `index`: a ruled line or "Original Message", then From: and two more fields."""
-    line = lines[index]
-    if _ORIGINAL.match(line):
-        return True
-    start = index
-    if _RULE.match(line):
-        start = index + 1
-        while start < len(lines) and start < index + 3 and not lines[start].strip():
-            start += 1
-    if start >= len(lines) or len(lines[start]) > _MAX_LINE or not _FROM.match(lines[start]):
+    """Whether the header block of a reply starts at `index`: a From line and at least two other fields soon after."""
+    if index >= len(lines) or _field(lines[index]) not in _FROM or not lines[index].partition(":")[2].strip(" *"):
         return False
-    following = [one for one in lines[start + 1 : start + 10] if one.strip()][:6]
-    return sum(1 for one in following if len(one) < 4_000 and _OTHER_FIELDS.match(one[:_MAX_LINE])) >= 2
+    following = [line for line in lines[index + 1 : index + 10] if line.strip()][:6]
+    return sum(1 for line in following if _field(line) in _OTHER_FIELDS) >= 2
 
 
 def _signature_lines(lines: list[str], quoted: list[bool]) -> range:
@@ -234,18 +241,26 @@ def _signature_lines(lines: list[str], quoted: list[bool]) -> range:
     end = len(lines)
     while end and (quoted[end - 1] or not lines[end - 1].strip()):
         end -= 1
-    for index in range(end - 1, max(-1, end - 1 - _MAX_SIGNATURE), -1):
-        if quoted[index]:
-            break
+    first = max(0, end - _MAX_SIGNATURE)
+    tail = lines[first:end]
+    if "--" in tail or "-- " in tail:
+        for index in range(end - 1, first - 1, -1):
+            if quoted[index]:
+                break
+            if index and lines[index] in {"--", "-- "}:
+                return range(index, end)
+    for index in range(end - 1, max(-1, end - 4), -1):
         line = lines[index]
-        if line.rstrip() == "--" and index:
-            return range(index, end)
-        if len(line) < 120 and _SENT_FROM.match(line) and end - index <= 3:
+        if line[:1] in _SENT_INITIALS and len(line) < 120 and _SENT_FROM.match(line) and not quoted[index]:
             return range(index, end)
     return range(0)
 
 
+_SENT_INITIALS: Final = frozenset("SGVEILOWО发從i")
+
+
 def _spans(lines: list[str], quoted: list[bool], signed: range) -> tuple[Span, ...]:
+    """The stretches of lines as stretches of characters; blank lines inside one belong to it."""
     spans: list[Span] = []
     position = 0
     kind: str | None = None
