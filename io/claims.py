@@ -31,7 +31,7 @@ from ..transforms.errors import (
     TokenRefreshError,
     TransientError,
 )
-from ..transforms.records import ClaimedMessage, DueMailbox
+from ..transforms.records import ClaimedMessage, DueMailbox, Lane
 from ..transforms.settings import TeamSettings
 from . import listings, mailboxes, schema, watch
 from .database import Database
@@ -58,8 +58,9 @@ class ClaimSettings:
 
     batch: messages leased at once. lease_seconds: how long they may take. poll_interval: the time between two looks at a
     mailbox that no push announced. look_back: the least first sync. overlap: how far before the last confirmed time a
-    recovery begins. topic: where Gmail pushes to; "" does without. backfill_share: the part of the quota that old mail may
-    use. races: how often a claim reads again after somebody else moved the cursor.
+    recovery begins. topic: where Gmail pushes to; "" does without. backfill_share, live_share: the parts of the quota that
+    reading old mail, and any mail, may use; the rest is for finding out what is new. races: how often a claim reads again
+    after somebody else moved the cursor.
     """
 
     batch: int = 50
@@ -69,6 +70,7 @@ class ClaimSettings:
     overlap: dt.timedelta = dt.timedelta(hours=1)
     topic: str = ""
     backfill_share: float = 0.8
+    live_share: float = 0.95
     races: int = 3
 
     def __post_init__(self) -> None:
@@ -81,8 +83,8 @@ class ClaimSettings:
             raise ValueError(
                 f"batch {self.batch}, races {self.races}, lease_seconds {self.lease_seconds}: all must be positive"
             )
-        if not 0 < self.backfill_share <= 1:
-            raise ValueError(f"backfill_share {self.backfill_share}: use a part of the quota, above 0 and up to 1")
+        if not 0 < self.backfill_share <= self.live_share <= 1:
+            raise ValueError(f"shares {self.backfill_share}, {self.live_share}: 0 < backfill_share <= live_share <= 1")
         if min(self.poll_interval, self.look_back) <= dt.timedelta(0) or self.overlap < dt.timedelta(0):
             raise ValueError("poll_interval and look_back must be positive, overlap must not be negative")
         if self.topic and not re.fullmatch(r"projects/[^/]+/topics/[^/]+", self.topic):
@@ -365,18 +367,20 @@ class GmailClaims:
                 # Gmail refused a message of this mailbox for quota: asking for others would only be refused, too.
                 self._state(connection, current, "quota_delayed", GmailQuotaError.__name__, refused_until)
                 return []
-            room = self._quota.room(connection, current.id, now) // cost
-            claimed = (
-                self._ledger.lease(connection, current, min(batch, room), now, self._settings.lease_seconds, "live")
-                if room
-                else []
+            lease_s, claimed = self._settings.lease_seconds, []
+            shares: tuple[tuple[Lane, float], ...] = (
+                ("live", self._settings.live_share),
+                ("backfill", self._settings.backfill_share),
             )
-            room = self._quota.room(connection, current.id, now, self._settings.backfill_share) // cost - len(claimed)
-            if room > 0 and len(claimed) < batch:
-                n = min(batch - len(claimed), room)
-                claimed += self._ledger.lease(connection, current, n, now, self._settings.lease_seconds, "backfill")
-            if claimed:
-                self._quota.spend(connection, current.id, len(claimed) * cost, now)
+            for lane, share in shares:
+                room = self._quota.room(connection, current.id, now, share) // cost
+                if (n := min(batch, room) - len(claimed)) > 0:
+                    claimed += self._ledger.lease(connection, current, n, now, lease_s, lane)
+            # The room was read without a lock; the debit is the word that counts when several workers ask at once.
+            granted = self._quota.grant(connection, current.id, cost, len(claimed), now) if claimed else 0
+            surplus = [claim.gmail_id for claim in claimed[granted:]]
+            _set_rows(connection, current, surplus, lease=None, lease_until=None, leases=_message.leases - 1)
+            del claimed[granted:]
             paced = not claimed and self._ledger.has_claimable(connection, current, now)
             state = "first_sync" if self._is_syncing(connection, current.id) else "live"
             wait = now + dt.timedelta(seconds=2 + self._jitter.random()) if paced else None

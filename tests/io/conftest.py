@@ -190,7 +190,15 @@ class Gmails:
         before = self.clock()
         self.client.advance((self.clock.advance(**by) - before).total_seconds())
 
-    def deliver(self, mailbox: str, subject: str = "Offer", *, labels: tuple[str, ...] = ("INBOX",), age: float = 0, **options: Any) -> str:
+    def deliver(
+        self,
+        mailbox: str,
+        subject: str = "Offer",
+        *,
+        labels: tuple[str, ...] = ("INBOX",),
+        age: float = 0,
+        **options: Any,
+    ) -> str:
         """Mail arrives; `age` is in days. Returns the Gmail id."""
         at = self.clock() - dt.timedelta(days=age)
         internal = int(at.timestamp() * 1000) if age else None
@@ -216,7 +224,9 @@ class Gmails:
             total += len(claimed)
             with self.database.reading() as connection:
                 open_listings = connection.scalar(
-                    sa.select(sa.func.count()).where(schema.listing.c.mailbox_id == mailbox, schema.listing.c.finished_at.is_(None))
+                    sa.select(sa.func.count()).where(
+                        schema.listing.c.mailbox_id == mailbox, schema.listing.c.finished_at.is_(None)
+                    )
                 )
             if not claimed and not open_listings:
                 return total
@@ -238,9 +248,21 @@ class Gmails:
         headers = {header["name"].lower(): header["value"] for header in message["payload"]["headers"]}
         key = hashlib.sha256(headers["message-id"].encode()).hexdigest()
         return CustomerMail(
-            claim=answer.claim, engagement_id=key[:32], message_id=headers["message-id"], sent_at=self.clock(), direction="inbound",
-            sender=Participant("pat@customer.example"), to=(Participant(answer.claim.owner),), cc=(), subject=headers["subject"],
-            body=MailText("text"), links=(), rule="customer", rules_version="1", content_digest=key, rank=key,
+            claim=answer.claim,
+            engagement_id=key[:32],
+            message_id=headers["message-id"],
+            sent_at=self.clock(),
+            direction="inbound",
+            sender=Participant("pat@customer.example"),
+            to=(Participant(answer.claim.owner),),
+            cc=(),
+            subject=headers["subject"],
+            body=MailText("text"),
+            links=(),
+            rule="customer",
+            rules_version="1",
+            content_digest=key,
+            rank=key,
         )
 
 
@@ -253,7 +275,19 @@ def raw_mail(subject: str, at: dt.datetime, *, message_id: str = "", text: str =
 
 
 @pytest.fixture
-def gmails(sqlite_database: Database, clock: Any, gmail_sandbox: SandboxProcess, tmp_path: pathlib.Path) -> Iterator[Gmails]:
+def gmails(
+    sqlite_database: Database, clock: Any, gmail_sandbox: SandboxProcess, tmp_path: pathlib.Path
+) -> Iterator[Gmails]:
     made = Gmails(sqlite_database, clock, gmail_sandbox, tmp_path)
+    yield made
+    made.reader.close()
+
+
+@pytest.fixture
+def gmails_on(
+    database: Database, clock: Any, gmail_sandbox: SandboxProcess, tmp_path: pathlib.Path
+) -> Iterator[Gmails]:
+    """As `gmails`, on SQLite and on MariaDB."""
+    made = Gmails(database, clock, gmail_sandbox, tmp_path)
     yield made
     made.reader.close()

@@ -357,14 +357,14 @@ def test_backfill_keeps_to_its_share_and_live_mail_goes_on(gmails: Any) -> None:
 
 
 def test_the_projects_units_are_shared_by_all_mailboxes(gmails: Any) -> None:
-    claims = gmails.claims(QuotaLimits(project_minute=200), backfill_share=1)
+    claims = gmails.claims(QuotaLimits(project_minute=200), backfill_share=0.95)
     claimed = 0
     for name in ("alice", "bob", "carol"):
         mailbox = gmails.connect(name)
         for n in range(5):
             gmails.deliver(mailbox, f"Offer {n}", age=n + 0.5)
         claimed += len(gmails.claim(mailbox, "poll", claims))
-    assert claimed == 9
+    assert claimed == 8  # of 190 units, beside 3 * 6 for profiles and lists
     with gmails.database.reading() as connection:
         assert (
             connection.scalar(
