@@ -86,7 +86,7 @@ class JobOptions:
         if urllib.parse.urlsplit(self.search).password:
             raise OptionError(f"--search holds a password; name it with --search_password={secret_refs.FORMS}")
         if not self.is_local:
-            if embedded:
+            if embedded and self.runner != "PrismRunner":  # whose workers are this very process
                 raise OptionError(
                     f"--runner={self.runner} needs a database its workers can reach: --database=mysql+pymysql://…"
                 )

@@ -195,6 +195,8 @@ class SeenCopy(Record):
     content_digest: str
     rule: str
     rules_version: str
+    score: float | None = None
+    signals: tuple[str, ...] = ()
     crm_version: int | None = None
 
 

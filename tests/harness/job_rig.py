@@ -17,9 +17,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dealmail.io import connecting, migrate, schema
-from dealmail.io.crm import import_csv
+from dealmail.io import migrate, schema
+from dealmail.io.consent_flow import SignIn
+from dealmail.io.crm_import import import_csv
 from dealmail.io.database import Database, DatabaseSpec
+from dealmail.io.gmail import SCOPE
 from dealmail.io.google_signin import GmailAccounts, GoogleSettings
 from dealmail.io.ledger import Ledger
 from dealmail.io.mailboxes import Mailboxes
@@ -51,7 +53,7 @@ def utc_now() -> dt.datetime:
 
 
 class JobRig:
-    """One team's dealmail. `spec` and `search` default to files in `folder`."""
+    """One team's dealmail. `spec` and `search` default to files in `folder`; runs with one `key` give the same digests."""
 
     def __init__(
         self,
@@ -59,13 +61,14 @@ class JobRig:
         sandbox: SandboxProcess,
         spec: DatabaseSpec | None = None,
         search: SearchSpec | None = None,
+        key: str = "",
     ) -> None:
         self.folder = folder
         self.sandbox = sandbox
         self.spec = spec or DatabaseSpec(f"sqlite:///{folder}/dealmail.db")
         self.search = search or SearchSpec(self.spec.url)
         self._key_file = folder / "dealmail.key"
-        self._key_file.write_text(secrets.token_urlsafe(32))
+        self._key_file.write_text(key or secrets.token_urlsafe(32))
         self._client_file = folder / "oauth_client.json"
         self._client_file.write_text(json.dumps(sandbox.client.oauth_client()))
         self.log = folder / "job.log"
@@ -93,8 +96,9 @@ class JobRig:
     def opt_in(self, team_id: str, crm: Sequence[str], addresses: Sequence[str]) -> None:
         """Import the CRM's CSV texts, and connect `addresses` with import on."""
         for text in crm:
-            import_csv(self.database, team_id, text)
+            import_csv(self.database, team_id, text, utc_now)
         boxes = Mailboxes(self.database, utc_now)
+        sign_in = SignIn(self.database, Vault(self.keys), self.google, utc_now)
         for address in addresses:
             with self.database.reading() as connection:
                 found = sa.select(schema.user_address.c.user_id).where(
@@ -103,10 +107,7 @@ class JobRig:
                 user = connection.scalar(found) or address
             box = boxes.add(team_id, user, address)
             boxes.turn_on(box.id, address, "test")
-            values = {"refresh_token": self.sandbox.client.grant(address), "scopes": []}
-            connecting.connect(
-                self.database, Vault(self.keys), self.accounts(), box.id, "oauth", values, actor=address, now=utc_now()
-            )
+            sign_in.grant(box.id, self.sandbox.client.grant(address), [SCOPE], address)
 
     def options(self, *more: str) -> list[str]:
         """The job's command line."""
