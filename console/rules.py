@@ -67,7 +67,7 @@ def shadow(settings: Settings, mailbox: str, new_version: str, limit: int) -> No
     from ..io.crm import load_directory
     from ..io.google_signin import GmailAccounts
     from ..transforms import automated
-    from ..transforms.automated_signals import Evidence
+    from ..transforms.automated_evidence import Evidence
     from ..transforms.plain_text import read_text
     from ..transforms.select_customer_mail import MAX_TEXT_BYTES
     from .window import Window

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from click.testing import Result
+
+from dealmail.io.database import DatabaseSpec
+
+Run = Callable[..., Result]
+Rows = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture(autouse=True)
+def indexed(stored: Any, dealmail: Run) -> None:
+    assert dealmail("index", "rebuild").exit_code == 0
+
+
+def test_a_dry_run_counts_and_changes_nothing(dealmail: Run, jsonl: Rows) -> None:
+    (row,) = jsonl("erase", "--person", "carol@acme.example", "--dry-run")
+    assert list(row) == ["what", "dry_run", "engagements", "copies", "messages", "tombstones", "waiting_for_index"]
+    assert (row["what"], row["dry_run"], row["engagements"], row["copies"]) == ("person", True, 2, 3)
+    assert len(jsonl("engagements")) == 2
+
+
+@pytest.mark.parametrize(
+    ("choice", "left"),
+    [
+        (("--person", "carol@acme.example"), set()),
+        (("--domain", "acme.example"), set()),
+        (("--mailbox", "alice@corp.example"), {"e1"}),
+        (("--user", "u1"), {"e1"}),
+        (("--before", "2026-02-27T10:30"), {"e2"}),
+    ],
+)
+def test_what_is_erased_is_gone_from_database_and_search(
+    dealmail: Run, jsonl: Rows, choice: tuple[str, str], left: set[str]
+) -> None:
+    assert dealmail("erase", *choice, "--yes").exit_code == 0
+    assert {row["id"] for row in jsonl("engagements")} == left
+    assert {row["engagement"] for row in jsonl("search", "offer")} == left
+    assert dealmail("index", "check").exit_code == 0
+
+
+def test_no_byte_of_it_is_left(dealmail: Run, sqlite_spec: DatabaseSpec, sqlite_database: Any) -> None:
+    sqlite_database.close()
+    assert dealmail("erase", "--person", "carol@acme.example", "--yes").exit_code == 0
+    file = pathlib.Path(str(sa.engine.make_url(sqlite_spec.url).database))
+    for part in file.parent.glob(f"{file.name}*"):
+        assert b"Offer 1" not in part.read_bytes()
+
+
+def test_it_asks_first(dealmail: Run, jsonl: Rows) -> None:
+    refused = dealmail("erase", "--domain", "acme.example", input="n\n")
+    assert refused.exit_code != 0
+    assert len(jsonl("engagements")) == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--person", "a@b.example", "--domain", "b.example"),
+        ("--person", "nobody"),
+        ("--user", "u9"),
+        ("--mailbox", "x@y.example"),
+    ],
+)
+def test_a_request_that_names_nothing_or_too_much_is_refused(dealmail: Run, arguments: tuple[str, ...]) -> None:
+    result = dealmail("erase", *arguments, "--yes")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
