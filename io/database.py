@@ -118,6 +118,20 @@ class Database:
             connection.execution_options(dealmail_reading=True)
             yield connection
 
+    def run_outside(self, statement: str) -> None:
+        """Run a statement that no transaction may surround (checkpoint, optimize) and drop its answer.
+
+        Raises:
+            StoreUnavailableError: the server cannot be reached.
+        """
+        with (
+            self._translated(),
+            contextlib.closing(self.engine.raw_connection()) as connection,
+            contextlib.closing(connection.cursor()) as cursor,
+        ):
+            cursor.execute(statement)
+            cursor.fetchall()
+
     @staticmethod
     @contextlib.contextmanager
     def _translated() -> Iterator[None]:

@@ -9,6 +9,7 @@ from typing import Literal
 
 import sqlalchemy as sa
 
+from ..transforms.domains import crm_address
 from . import schema
 from .vault import Digests
 
@@ -28,7 +29,7 @@ class TombstoneKey:
 
     def of_person(self, team_id: str, address: str) -> list[tuple[TombstoneKind, str]]:
         """The tombstones that would keep out a mail in which the normalized `address` takes part: its own, its domains'."""
-        found: list[tuple[TombstoneKind, str]] = [("address", self.digest(team_id, "address", address))]
+        found: list[tuple[TombstoneKind, str]] = [("address", self.digest(team_id, "address", crm_address(address)))]
         labels = address.rpartition("@")[2].split(".")
         found.extend(("domain", self.digest(team_id, "domain", ".".join(labels[i:]))) for i in range(len(labels)))
         return found
