@@ -18,7 +18,7 @@ from ..transforms.collect_decisions import CollectDecisions
 from ..transforms.correspondence import Correspondence
 from ..transforms.deduplicate_by_message_id import DeduplicateByMessageId
 from ..transforms.fetch_messages import FetchMessages, MessageReader
-from ..transforms.find_due_mailboxes import FindDueMailboxes, MailboxRegister
+from ..transforms.find_due_mailboxes import FindDueMailboxes, MailboxRegister, utc_now
 from ..transforms.normalize_messages import NormalizeMessages
 from ..transforms.select_customer_mail import Directories, SelectCustomerMail
 from ..transforms.write_to_elasticsearch import OutboxDrain, WriteToElasticsearch
@@ -27,7 +27,10 @@ from ..transforms.write_to_mariadb import Settlements, WriteToMariaDb
 
 @dataclasses.dataclass(frozen=True)
 class Edges:
-    """How a worker opens what lies outside the graph: picklable functions that hold no secret, only names of them."""
+    """How a worker opens what lies outside the graph: picklable functions that hold no secret, only names of them.
+
+    `now` is the clock (UTC).
+    """
 
     register: Callable[[], MailboxRegister]
     claims: Callable[[], Claims]
@@ -36,6 +39,7 @@ class Edges:
     correspondence: Callable[[], Correspondence]
     settlements: Callable[[], Settlements]
     outbox: Callable[[], OutboxDrain]
+    now: Callable[[], dt.datetime] = utc_now
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +95,9 @@ def build(
         edges: how workers open Gmail and the stores.
         options: sizes and windows.
     """
-    due = (notifications, ticks) | "FindDueMailboxes" >> FindDueMailboxes(edges.register, linger_s=options.linger_s)
+    due = (notifications, ticks) | "FindDueMailboxes" >> FindDueMailboxes(
+        edges.register, now=edges.now, linger_s=options.linger_s
+    )
 
     claimed = due | "ClaimMessages" >> ClaimMessages(edges.claims)
 
@@ -103,7 +109,7 @@ def build(
 
     # Gates inside go from cheap and private to dear: most mail is dropped before its body is read.
     selected = normalized.messages | "SelectCustomerMail" >> SelectCustomerMail(
-        edges.directories, edges.correspondence, crm
+        edges.directories, edges.correspondence, crm, edges.now
     )
 
     # A cache: it spares the database copies that arrive close together; the engagement's key there joins the rest.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 
@@ -34,9 +34,18 @@ _lock = threading.RLock()
 _opened: dict[JobOptions, OpenEdges] = {}
 
 
+_clock: Callable[[], dt.datetime] = functools.partial(dt.datetime.now, dt.UTC)
+
+
 def utc_now() -> dt.datetime:
-    """The time, UTC."""
-    return dt.datetime.now(dt.UTC)
+    """The time, UTC: of this machine, or as `set_clock` says."""
+    return _clock()
+
+
+def set_clock(now: Callable[[], dt.datetime]) -> None:
+    """Have everything in this process go by `now` (UTC): for tests that move time."""
+    global _clock  # noqa: PLW0603 (a process has one time)
+    _clock = now
 
 
 def search_spec(options: JobOptions) -> SearchSpec:
@@ -151,7 +160,12 @@ def factories(options: JobOptions) -> Edges:
     """What build() hands to the steps."""
     names = {"register": "ledger"}
     return Edges(
-        **{field: functools.partial(_edge, options, names.get(field, field)) for field in Edges.__dataclass_fields__}
+        **{
+            field: functools.partial(_edge, options, names.get(field, field))
+            for field in Edges.__dataclass_fields__
+            if field != "now"
+        },
+        now=utc_now,
     )
 
 

@@ -40,21 +40,9 @@ STAMPS_S = 30.0
 """Seconds between two looks at the CRM's versions on engines with side inputs."""
 
 
-def utc_now() -> dt.datetime:
-    """The time, UTC."""
-    return dt.datetime.now(dt.UTC)
-
-
 # --- one machine -----------------------------------------------------------------------------------------------------
-def run_local(options: JobOptions, stop: threading.Event | None = None) -> int:
-    """Run passes until a signal, or with `once` until nothing is due. Returns the exit code."""
-    stop = stop or _stop_on_signals()
-    opened = edges.open_edges(options)
-    source: NotificationSource = (
-        PullSource(PubSubSpec(options.subscription, options.pubsub_endpoint))
-        if options.subscription
-        else NoNotifications(stop)
-    )
+def local_graph(options: JobOptions) -> GraphPass:
+    """The graph with sources that read an inbox, ready to be run again and again. Opens nothing yet."""
 
     def lay_out(root: beam.Pipeline, inbox: Inbox) -> Outputs:
         return build(
@@ -66,8 +54,20 @@ def run_local(options: JobOptions, stop: threading.Event | None = None) -> int:
             options.graph,
         )
 
-    graph = GraphPass(lay_out)
-    service = LocalService(graph, source, opened.next_due, opened.crm_stamps, now=utc_now, stop=stop)
+    return GraphPass(lay_out)
+
+
+def run_local(options: JobOptions, stop: threading.Event | None = None) -> int:
+    """Run passes until a signal, or with `once` until nothing is due. Returns the exit code."""
+    stop = stop or _stop_on_signals()
+    opened = edges.open_edges(options)
+    source: NotificationSource = (
+        PullSource(PubSubSpec(options.subscription, options.pubsub_endpoint))
+        if options.subscription
+        else NoNotifications(stop)
+    )
+    graph = local_graph(options)
+    service = LocalService(graph, source, opened.next_due, opened.crm_stamps, now=edges.utc_now, stop=stop)
     try:
         if options.once:
             _log.info("nothing more is due after %d passes", service.run_once())
