@@ -256,8 +256,7 @@ class DatabaseSettlements:
                     row["outcome"] = item.outcome
                 else:
                     row["engagement_id"] = item.engagement_id
-                if not isinstance(item, SeenCopy):
-                    row |= {"score": item.score, "signals": list(item.signals) or None}
+                row |= {"score": item.score, "signals": list(item.signals) or None}
             rows.append(row)
         self._database.upsert(connection, schema.message, rows, [*_UNDECIDED, "failures", "leases"])
 
