@@ -9,11 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from dealmail.transforms.automated_signals import Evidence
+from dealmail.transforms.automated_evidence import Evidence
 
-_GROUP_LOCALS = (
-    "info|contact|hello|support|feedback|service|help|invites?|welcome|alerts?|team|notifications?|news"
-)
+_GROUP_LOCALS = "info|contact|hello|support|feedback|service|help|invites?|welcome|alerts?|team|notifications?|news"
 
 
 def unsubscribe_only(mail: Evidence) -> bool:
@@ -53,12 +51,20 @@ def zammad(mail: Evidence) -> bool:
 
 def discourse(mail: Evidence) -> bool:
     """Precedence, daemon and no-reply senders, subject prefixes, and words of automation in any header."""
-    headers = " ".join(f"{name}: {value}" for name, value in mail.headers.items() if name != "x-auto-response-suppress").lower()
+    headers = " ".join(
+        f"{name}: {value}" for name, value in mail.headers.items() if name != "x-auto-response-suppress"
+    ).lower()
     return (
         re.search(r"list|junk|bulk|auto_reply", mail.header("precedence")) is not None
         or re.search(r"mailer[-_]?daemon|post[-_]?master|no[-_]?reply", mail.sender.address) is not None
-        or re.match(r"\s*(?:automatic reply|auto:|autoreply|automatische antwort|réponse automatique)", mail.subject.lower()) is not None
-        or re.search(r"auto[-_]?(?:response|submitted|replied|reply|generated|respond)|holidayreply|machinegenerated", headers) is not None
+        or re.match(
+            r"\s*(?:automatic reply|auto:|autoreply|automatische antwort|réponse automatique)", mail.subject.lower()
+        )
+        is not None
+        or re.search(
+            r"auto[-_]?(?:response|submitted|replied|reply|generated|respond)|holidayreply|machinegenerated", headers
+        )
+        is not None
     )
 
 
@@ -87,7 +93,11 @@ def osticket(mail: Evidence) -> bool:
     bounces = (
         "delivery-status" in mail.header("content-type")
         or re.match(r"(?:mailer-daemon|postmaster)@", mail.sender.address) is not None
-        or re.match(r"(?:undeliver|delivery (?:status|failure)|returned mail|failure notice|mail delivery)", mail.subject.lower()) is not None
+        or re.match(
+            r"(?:undeliver|delivery (?:status|failure)|returned mail|failure notice|mail delivery)",
+            mail.subject.lower(),
+        )
+        is not None
         or bool(mail.header("x-failed-recipients"))
         or mail.headers.get("return-path", "x").strip() == "<>"
     )

@@ -23,10 +23,17 @@ KINDS = ("receipt/transactional", "newsletter/marketing", "robot-notification", 
 
 def slices(case: rules_corpus.Case) -> list[str]:
     """The columns that count a DROP mail."""
-    return ["all", *(["no bounces"] if case.kind != "bounce" else []), *(["real headers"] if case.has_real_headers and case.kind != "bounce" else []), case.kind]
+    return [
+        "all",
+        *(["no bounces"] if case.kind != "bounce" else []),
+        *(["real headers"] if case.has_real_headers and case.kind != "bounce" else []),
+        case.kind,
+    ]
 
 
-def table(cases: list[rules_corpus.Case], rules: dict[str, Callable[[rules_corpus.Case], bool]]) -> list[dict[str, str]]:
+def table(
+    cases: list[rules_corpus.Case], rules: dict[str, Callable[[rules_corpus.Case], bool]]
+) -> list[dict[str, str]]:
     """A row a rule: how much of each slice it drops, and how many people's mails."""
     rows = []
     for name, rule in rules.items():
@@ -37,7 +44,12 @@ def table(cases: list[rules_corpus.Case], rules: dict[str, Callable[[rules_corpu
             for column in slices(case) if case.gold == "DROP" else [case.gold if case.gold == "KEEP" else case.kind]:
                 sizes[column] += 1
                 hits[column] += dropped
-        rows.append({"rule": name, **{column: f"{hits[column]}/{size} {hits[column] / size:.1%}" for column, size in sizes.items()}})
+        rows.append(
+            {
+                "rule": name,
+                **{column: f"{hits[column]}/{size} {hits[column] / size:.1%}" for column, size in sizes.items()},
+            }
+        )
     return rows
 
 
@@ -45,8 +57,17 @@ def show(rows: list[dict[str, str]]) -> None:
     """Print `rows` as aligned columns."""
     columns = ["rule", "all", "no bounces", "real headers", *KINDS, "KEEP", "list"]
     columns = [column for column in columns if any(column in row for row in rows)]
-    titles = {"KEEP": "false drops", "list": "list posts", "newsletter/marketing": "newsletter", "receipt/transactional": "receipt", "robot-notification": "robot"}
-    lines = [[titles.get(column, column) for column in columns], *([row.get(column, "") for column in columns] for row in rows)]
+    titles = {
+        "KEEP": "false drops",
+        "list": "list posts",
+        "newsletter/marketing": "newsletter",
+        "receipt/transactional": "receipt",
+        "robot-notification": "robot",
+    }
+    lines = [
+        [titles.get(column, column) for column in columns],
+        *([row.get(column, "") for column in columns] for row in rows),
+    ]
     widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
     for line in lines:
         print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
@@ -56,7 +77,9 @@ def main() -> None:
     """Print the table, the goals, what a change of rule set changes, and on request each miss by path."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--split", choices=("test", "dev"), default="test")
-    parser.add_argument("--misses", action="store_true", help="name every false drop and every miss (path, score, signals)")
+    parser.add_argument(
+        "--misses", action="store_true", help="name every false drop and every miss (path, score, signals)"
+    )
     options = parser.parse_args()
     cases = list(rules_corpus.cases(options.split))
     settings = TeamSettings()
@@ -65,7 +88,8 @@ def main() -> None:
         return lambda case: automated.judge(automated.rule_sets()[version], case.evidence, settings).kind is not None
 
     rules: dict[str, Callable[[rules_corpus.Case], bool]] = {
-        name: (lambda case, rule=rule: rule(case.evidence)) for name, rule in PEERS.items()  # type: ignore[misc]  # binds the loop's value
+        name: (lambda case, rule=rule: rule(case.evidence))
+        for name, rule in PEERS.items()  # type: ignore[misc]  # binds the loop's value
     }
     rules |= {f"dealmail {version}": ours(version) for version in automated.rule_sets()}
     print(f"{options.split} split: {len(cases)} mails, Gmail's category labels taken away\n")
@@ -77,7 +101,9 @@ def main() -> None:
         hit, size = map(int, newest[column].split()[0].split("/"))
         print(f"goal {column} >= {goal:.0%}: {hit / size:.1%} {'met' if hit / size >= goal else 'MISSED'}")
     hit, size = map(int, newest["KEEP"].split()[0].split("/"))
-    print(f"goal false drops <= {FALSE_DROPS:.1%}: {hit / size:.2%} {'met' if hit / size <= FALSE_DROPS else 'MISSED'}\n")
+    print(
+        f"goal false drops <= {FALSE_DROPS:.1%}: {hit / size:.2%} {'met' if hit / size <= FALSE_DROPS else 'MISSED'}\n"
+    )
     versions = list(automated.rule_sets().values())
     for old, new in zip(versions, versions[1:], strict=False):
         print("\n".join(automated.compare(old, new, ((case.path, case.evidence) for case in cases), settings).lines()))
@@ -90,7 +116,9 @@ def _misses(cases: list[rules_corpus.Case], settings: TeamSettings) -> None:
     for case in cases:
         verdict = automated.judge(rules, case.evidence, settings)
         if case.gold != "-" and (verdict.kind is not None) != (case.gold == "DROP"):
-            print(f"{'false drop' if verdict.kind else 'missed'}  {case.kind:22s} {verdict.score}  {case.path}  {' '.join(verdict.signals)}")
+            print(
+                f"{'false drop' if verdict.kind else 'missed'}  {case.kind:22s} {verdict.score}  {case.path}  {' '.join(verdict.signals)}"
+            )
 
 
 if __name__ == "__main__":

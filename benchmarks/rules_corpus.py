@@ -16,7 +16,7 @@ import pathlib
 from collections.abc import Iterator
 
 from dealmail.sandbox import payload
-from dealmail.transforms.automated_signals import Evidence
+from dealmail.transforms.automated_evidence import Evidence
 from dealmail.transforms.normalize_messages import normalize
 from dealmail.transforms.plain_text import read_text
 from dealmail.transforms.records import ClaimedMessage, FetchedMessage, NormalizedMessage
@@ -44,7 +44,13 @@ class Case:
     @property
     def has_real_headers(self) -> bool:
         """Whether the mail came with its transport headers, the bounce corpus left aside."""
-        return self.source not in {"enron-5users", "enron-spam-raw-ham", "mxhero-synth", "sisimai", "postmark-templates"}
+        return self.source not in {
+            "enron-5users",
+            "enron-spam-raw-ham",
+            "mxhero-synth",
+            "sisimai",
+            "postmark-templates",
+        }
 
 
 def corpora() -> pathlib.Path:
@@ -78,7 +84,11 @@ def fetched(path: str) -> FetchedMessage:
         raw = (corpora() / name).read_bytes()
         if name.endswith(".html"):
             raw = b"Content-Type: text/html; charset=utf-8\r\n\r\n" + raw
-        answer = {"id": "g0", "internalDate": "1000000000000", "payload": payload.resource(payload.parse(raw), lambda part: part)}
+        answer = {
+            "id": "g0",
+            "internalDate": "1000000000000",
+            "payload": payload.resource(payload.parse(raw), lambda part: part),
+        }
     answer["labelIds"] = ["INBOX"]
     return FetchedMessage(CLAIM, json.dumps(answer).encode())
 

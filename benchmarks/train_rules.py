@@ -25,7 +25,13 @@ FOLDS = 10
 def matrix(cases: list[rules_corpus.Case]) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Signals (rows: mails), gold (1 DROP) and sender groups of the scored mails that no fact decides."""
     rules = automated.rule_sets()[automated.newest()]
-    kept = [case for case in cases if case.gold != "-" and case.message.sender and not automated.hard_verdict(rules, case.evidence, TeamSettings()).kind]
+    kept = [
+        case
+        for case in cases
+        if case.gold != "-"
+        and case.message.sender
+        and not automated.hard_verdict(rules, case.evidence, TeamSettings()).kind
+    ]
     values = np.array([[float(signal.measure(case.evidence)) for signal in SIGNALS] for case in kept])
     return values, np.array([case.gold == "DROP" for case in kept], dtype=float), [case.group for case in kept]
 
@@ -48,7 +54,9 @@ def fit(values: np.ndarray, gold: np.ndarray, importance: np.ndarray, pull: floa
     return weights
 
 
-def held_out_scores(values: np.ndarray, gold: np.ndarray, groups: list[str], importance: np.ndarray, pull: float, salt: str) -> np.ndarray:
+def held_out_scores(
+    values: np.ndarray, gold: np.ndarray, groups: list[str], importance: np.ndarray, pull: float, salt: str
+) -> np.ndarray:
     """Each mail's score by weights that never saw its sender group."""
     fold = np.array([int(hashlib.sha256(f"{salt}{group}".encode()).hexdigest(), 16) % FOLDS for group in groups])
     scores = np.zeros(len(gold))
@@ -68,7 +76,9 @@ def threshold_for(scores: np.ndarray, gold: np.ndarray, share: float) -> float:
 def importance_of(gold: np.ndarray, groups: list[str], keep_weight: float) -> np.ndarray:
     """A sender with many mails counts as the root of them; a person's mail counts `keep_weight` times."""
     sizes = {group: groups.count(group) for group in set(groups)}
-    return np.array([(keep_weight if not drop else 1.0) / sizes[group] ** 0.5 for group, drop in zip(groups, gold, strict=True)])
+    return np.array(
+        [(keep_weight if not drop else 1.0) / sizes[group] ** 0.5 for group, drop in zip(groups, gold, strict=True)]
+    )
 
 
 def main() -> None:
@@ -77,7 +87,9 @@ def main() -> None:
     parser.add_argument("--write", metavar="VERSION", help="put the weights in automated_weights.tsv as this version")
     parser.add_argument("--pull", type=float, default=0.5)
     parser.add_argument("--keep-weight", type=float, default=2.0)
-    parser.add_argument("--share", type=float, default=0.004, help="false drops among held-out KEEP that set the threshold")
+    parser.add_argument(
+        "--share", type=float, default=0.004, help="false drops among held-out KEEP that set the threshold"
+    )
     options = parser.parse_args()
     values, gold, groups = matrix(list(rules_corpus.cases("dev")))
     importance = importance_of(gold, groups, options.keep_weight)
@@ -86,14 +98,21 @@ def main() -> None:
         scores = held_out_scores(values, gold, groups, importance, options.pull, salt)
         cuts.append(threshold_for(scores, gold, options.share))
         hit = float(np.mean(scores[gold == 1] >= cuts[-1]))
-        print(f"held-out groups, folds {salt}: {hit:.1%} of {int(gold.sum())} dropped at {options.share:.1%} of {int((gold == 0).sum())} false; threshold {cuts[-1]:.2f}")
+        print(
+            f"held-out groups, folds {salt}: {hit:.1%} of {int(gold.sum())} dropped at {options.share:.1%} of {int((gold == 0).sum())} false; threshold {cuts[-1]:.2f}"
+        )
     weights = fit(values, gold, importance, options.pull)
     threshold = float(np.median(cuts))
     for signal, weight in sorted(zip(SIGNALS, weights, strict=False), key=lambda pair: -abs(pair[1])):
         print(f"{weight:7.2f}  (prior {signal.prior:5.2f})  {signal.name}")
     print(f"{weights[-1]:7.2f}  {automated.BASE}\n{threshold:7.2f}  {automated.THRESHOLD}")
     if options.write:
-        _write(options.write, dict(zip([signal.name for signal in SIGNALS], weights, strict=False)), float(weights[-1]), threshold)
+        _write(
+            options.write,
+            dict(zip([signal.name for signal in SIGNALS], weights, strict=False)),
+            float(weights[-1]),
+            threshold,
+        )
 
 
 def _write(version: str, weights: dict[str, float], base: float, threshold: float) -> None:
@@ -105,7 +124,9 @@ def _write(version: str, weights: dict[str, float], base: float, threshold: floa
     new = {automated.BASE: base, automated.THRESHOLD: threshold, **weights}
     columns = [*(name for name in names if name != version), version]
     for name, value in new.items():
-        table.setdefault(name, {"signal": name})[version] = f"{value:.3f}".rstrip("0").rstrip(".") if abs(value) >= 0.0005 else ""
+        table.setdefault(name, {"signal": name})[version] = (
+            f"{value:.3f}".rstrip("0").rstrip(".") if abs(value) >= 0.0005 else ""
+        )
     out = ["\t".join(columns), *("\t".join(row.get(column, "") for column in columns) for row in table.values())]
     path.write_text("\n".join([*notes, *out]) + "\n", "utf-8")
 

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from .automated_evidence import Evidence, Signal, is_role_address
 from .automated_facts import FACTS
-from .automated_signals import SIGNALS, Evidence, Signal, is_role_address
+from .automated_signals import SIGNALS
 from .settings import TeamSettings
 
 BASE: Final = "(base)"

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Final, Literal
 
-from .automated_signals import Evidence
+from .automated_evidence import Evidence
 
 FactKind = Literal["bounce", "reply", "calendar", "transactional"]
 
@@ -38,25 +38,28 @@ def _fact(name: str, kind: FactKind, source: str) -> Callable[[Callable[[Evidenc
 
 
 _REPORTS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
+_OTHER_REPORTS: Final = frozenset({"message/feedback-report", "message/disposition-notification"})
 _DAEMON: Final = re.compile(
     r"^(?:mailer[-_.]?daemon|mail[-_.]?daemon|double-?bounce|bounces?|mdaemon|mail-?delivery|mailerdaemon|mail\.?system|daemon)(?:$|[+.\-_=0-9])"
 )
-_SYSTEM_LOCAL: Final = re.compile(r"^(?:post[-_.]?master|mail|root|administrator|smtp|mail-?admin|mail[-_.]?gateway|mta|)$")
+_SYSTEM_LOCAL: Final = re.compile(
+    r"^(?:post[-_.]?master|mail|root|administrator|smtp|mail-?admin|mail[-_.]?gateway|mta|)$"
+)
 _DAEMON_NAME: Final = re.compile(
     r"mail delivery (?:sub)?system|mailer[- ]daemon|mail(?:er)? administrator|postmaster|system administrator|mail system|internet mail delivery|mail-?zustell",
     re.I,
 )
 _BOUNCE_SUBJECT: Final = re.compile(
-    r"^\W*(?:undeliver(?:able|ed)|undelivered mail|un(?:able|successful) to deliver|returned (?:mail|e-?mail|message|to sender)|return(?:ed)? to sender|failure notice|failed (?:mail|delivery|to deliver)|failure delivery|delivery (?:status notification|status|failure|failed|error|notification|problem|report|has failed|unsuccessful|delayed)|"
+    r"^\W*(?:\w{1,20}\]\s*)?(?:undeliver(?:able|ed)|delayed mail|mail delivery|e-?mail delivery|message status|error sending|banned contents|virus in mail|considered unsolicited|rejected (?:mail|post|message)|not member article|reject mail|mail system error|undelivered mail|un(?:able|successful) to deliver|returned (?:mail|e-?mail|message|to sender)|return(?:ed)? to sender|failure notice|failed (?:mail|delivery|to deliver)|failure delivery|delivery (?:status notification|status|failure|failed|error|notification|problem|report|has failed|unsuccessful|delayed)|"
     r"(?:mail|message|e-?mail)(?: |_|-)(?:delivery|transaction|system|status|could not|couldn't|not|un)(?: |-)?(?:fail|error|status|unsuccess|be deliver|deliver|problem|report|delay|deliverable|subsystem)|mail (?:error|failure|failed|returned)|message (?:failure|delayed|delivery|undeliverable)|non[- ]?(?:delivery|remise|deliverable)|"
     r"(?:warning|notice|error|notification|fatal error|nondeliverable|rejected|\[?bounce\]?)\b.{0,40}(?:deliver|could not send|mail|message|not sent)|(?:could|can) ?(?:no|n.)t (?:be )?(?:deliver|send)|could not send|your message .{0,40}(?:not|couldn.t|could not|blocked|rejected|wasn.t) ?(?:be )?(?:deliver|sent)?|user unknown|no such user|"
-    r"unzustellbar|zustellung(?:sfehler|sproblem)?|nicht zustellbar|nachricht (?:konnte )?nicht (?:zugestellt|zustellbar)|mail non|échec|non remis|messaggio non|consegna|mancato recapito|no se (?:ha podido|pudo) entregar|devolución|correo devuelto|niet bezorgd|onbestelbaar|недостав|未配達|配信エラー|送信エラー|退信)",
+    r"unzustellbar|zustellung(?:sfehler|sproblem)?|nicht zustellbar|nachricht (?:konnte )?nicht (?:zugestellt|zustellbar)|mail non|échec|non remis|messaggio non|consegna|mancato recapito|no se (?:ha podido|pudo) entregar|devolución|correo devuelto|niet bezorgd|onbestelbaar|недостав|не доставлен|未配達|配信(?:エラー|不能|できません|失敗)|送信エラー|宛先不明|エラーメール|退信|投递失败)",
     re.I,
 )
 _BOUNCE_TEXT: Final = re.compile(
     r"reporting-mta:|final-recipient:|diagnostic-code:|original-recipient:|\b[45]\d\d[ -][45]\.\d\.\d|\b55[0-4][ -:]|\b45[0-2][ -]|user (?:is )?unknown|(?:mailbox|address|recipient|user|account) (?:is )?(?:unavailable|not found|does(?: not|n.t) exist|full|disabled|rejected|unknown|over quota|not listed)|"
     r"(?:could|can|was)(?: ?not|n.t| not be| never) (?:be )?(?:deliver|sent|send|reach)|(?:un(?:able|successful)|fail(?:ed|ure)?) (?:to|in) (?:deliver|send|reach|relay)|permanent (?:fatal )?error|delivery (?:to|of) .{0,120}(?:fail|delay|abort)|(?:did|has|have) not (?:been|reach)|quota exceeded|no such (?:user|recipient|mailbox|address)|"
-    r"undeliver|returned (?:mail|message|to (?:the )?sender)|this message was created automatically by mail|message (?:has been )?(?:rejected|refused|blocked|returned)|transcript of session follows|i.m afraid i wasn.t able|relay(?:ing)? denied|transmission error|host (?:not found|unknown)|invalid (?:recipient|address|mailbox)|not delivered|delivery (?:failed|error|failure)",
+    r"undeliver|returned (?:mail|message|to (?:the )?sender)|this message was created automatically by mail|message (?:has been )?(?:rejected|refused|blocked|returned)|transcript of session follows|i.m afraid i wasn.t able|relay(?:ing)? denied|transmission error|host (?:not found|unknown)|invalid (?:recipient|address|mailbox)|not delivered|delivery (?:failed|error|failure)|(?:konnte|kann) nicht (?:zu|aus)gestellt|unbekannter empf|n.a (?:pas )?pu être (?:remis|envoy)|no se (?:ha podido|pudo) entregar|não (?:pôde|foi) (?:ser )?entregue|impossibile (?:consegnare|recapitare)|送信できません|配信できません|届きません|宛先(?:不明|が)|ユーザー?が(?:存在|見つ)|无法投递|не (?:может быть|был[оа]?) доставлен",
     re.I,
 )
 
@@ -65,8 +68,10 @@ _BOUNCE_TEXT: Final = re.compile(
     "delivery-report", "bounce", "RFC 3464 section 2; RFC 6522 section 3: multipart/report, report-type=delivery-status"
 )
 def _(mail: Evidence) -> bool:
-    is_report = "multipart/report" in mail.root_kind or "multipart/report" in mail.header("content-type")
-    return is_report and ("delivery-status" in mail.header("content-type") or bool(mail.kinds & _REPORTS))
+    form = mail.header("content-type")
+    is_report = mail.root_kind == "multipart/report" or form.startswith("multipart/report")
+    is_other = "feedback-report" in form or "disposition-notification" in form or bool(mail.kinds & _OTHER_REPORTS)
+    return is_report and ("delivery-status" in form or bool(mail.kinds & _REPORTS) or not is_other)
 
 
 @_fact("failed-recipients", "bounce", "X-Failed-Recipients of Exim and Gmail")
@@ -80,9 +85,7 @@ def _(mail: Evidence) -> bool:
         return bool(_DAEMON.match(mail.local)) and (
             not mail.local.startswith("bounce") or bool(_BOUNCE_SUBJECT.match(mail.subject))
         )
-    is_system = bool(_SYSTEM_LOCAL.match(mail.local)) or bool(
-        _DAEMON_NAME.search(mail.sender.name)
-    )
+    is_system = bool(_SYSTEM_LOCAL.match(mail.local)) or bool(_DAEMON_NAME.search(mail.sender.name))
     return is_system and bool(_BOUNCE_SUBJECT.match(mail.subject))
 
 
@@ -94,30 +97,42 @@ def _(mail: Evidence) -> bool:
     )
 
 
-_TRANSCRIPT: Final = re.compile(
-    r"reporting-mta:|final-recipient:|original-recipient:|diagnostic-code:|remote-mta:|action: (?:failed|delayed)|status: [45]\.\d|"
-    r"\brcpt to:|\bmail from:|\b[45]\d\d[ -]+[45]\.\d\.\d|\b55[0-4] |transcript of session|while talking to|smtp (?:error|server)|said: [45]\d\d|"
-    r"returned message|original message follows|message headers follow|copy of (?:the|your) (?:original )?message|return-path:|undeliverable|host or domain name not found",
-    re.I,
+_MARKS: Final = (
+    "reporting-mta:", "final-recipient:", "original-recipient:", "diagnostic-code:", "remote-mta:", "action: failed", "action: delayed", "rcpt to:", "mail from:",
+    "transcript of session", "while talking to", "smtp error", "smtp server", "said: 5", "said: 4", "returned message", "original message follows", "message headers follow",
+    "copy of the original", "copy of your message", "copy of the message", "return-path:", "undeliverable", "domain name not found", "status: 5.", "status: 4.",
+)  # fmt: skip
+_CODE: Final = re.compile(r"\b[45]\d\d[ -]+[45]\.\d\.\d|\b55[0-4] ")
+_ORIGINALS: Final = frozenset({"message/rfc822", "text/rfc822-headers", "message/rfc822-headers"})
+_LETTER: Final = re.compile(
+    r"^(?:hi|hello|hey|dear|hallo|bonjour|hola)\b|\b(?:i|my|me|we|ich|wir|je|nous)\b(?!')", re.I | re.M
 )
 
 
 @_fact("bounce-report", "bounce", "subject and text of a delivery report without its form")
 def _(mail: Evidence) -> bool:
-    if not mail.text:
+    start = mail.whole
+    if not start:
         return False
-    start = mail.text[:6000]
     path = mail.headers.get("return-path", "x").strip()
     is_system = bool(_SYSTEM_LOCAL.match(mail.local)) or bool(_DAEMON_NAME.search(mail.sender.name)) or path == "<>"
-    says_so = bool(_BOUNCE_TEXT.search(start))
-    marks = {found.lower() for found in _TRANSCRIPT.findall(start)}
-    has_original = bool(mail.kinds & {"message/rfc822", "text/rfc822-headers", "message/rfc822-headers"})
-    if is_system and (says_so or marks):
-        return True
+    if is_system:
+        return _count_marks(start) > 0 or bool(_BOUNCE_TEXT.search(start))
     if mail.has_quote and mail.subject.lower().startswith(("re:", "fw")):
         return False
-    by_subject = bool(_BOUNCE_SUBJECT.match(mail.subject)) and says_so
-    return by_subject or len(marks) >= 4 or (len(marks) >= 2 and says_so and has_original)
+    if _BOUNCE_SUBJECT.match(mail.subject) and _BOUNCE_TEXT.search(start):
+        return True
+    marks = _count_marks(start)
+    has_original = bool(mail.kinds & _ORIGINALS)
+    if marks >= 4:
+        return True
+    return (marks >= 2 or has_original) and not _LETTER.search(start) and bool(_BOUNCE_TEXT.search(start))
+
+
+def _count_marks(text: str) -> int:
+    """How many different marks of a transcript `text` holds."""
+    lower = text.lower()
+    return sum(mark in lower for mark in _MARKS) + bool(_CODE.search(lower))
 
 
 _RESPONDER_FIELDS: Final = (
@@ -165,13 +180,16 @@ def _(mail: Evidence) -> bool:
 
 @_fact("away-note", "reply", "an away note from a program that says so in some other field")
 def _(mail: Evidence) -> bool:
-    if not mail.text or not _REPLY_TEXT.search(mail.text[:2000]):
-        return False
-    if mail.header("auto-submitted") not in {"", "no"}:
-        return True
-    by_program = mail.header("precedence") in {"bulk", "junk"} or "x-auto-response-suppress" in mail.headers or "x-loop" in mail.headers
-    about = re.search(r"out of (?:the )?office|vacation|holiday|away|absen|urlaub|ooo|^re:", mail.subject, re.I)
-    return bool(by_program and about) and "list-unsubscribe" not in mail.headers
+    says_auto = mail.header("auto-submitted") not in {"", "no"}
+    by_program = (
+        mail.header("precedence") in {"bulk", "junk"}
+        or "x-auto-response-suppress" in mail.headers
+        or "x-loop" in mail.headers
+    ) and "list-unsubscribe" not in mail.headers
+    about = by_program and re.search(
+        r"out of (?:the )?office|vacation|holiday|away|absen|urlaub|ooo|^re:", mail.subject, re.I
+    )
+    return bool((says_auto or about) and _REPLY_TEXT.search(mail.text[:2000]))
 
 
 _MEETING_SUBJECT: Final = re.compile(
@@ -195,10 +213,8 @@ def _(mail: Evidence) -> bool:
 def _(mail: Evidence) -> bool:
     has_file = bool(mail.kinds & {"text/calendar", "application/ics"})
     return (
-        (bool(_MEETING_SUBJECT.match(mail.subject))
-        and has_file)
-        or mail.sender.address == "calendar-notification@google.com"
-    )
+        bool(_MEETING_SUBJECT.match(mail.subject)) and has_file
+    ) or mail.sender.address == "calendar-notification@google.com"
 
 
 @_fact("abuse-report", "transactional", "RFC 5965 section 2: report-type=feedback-report")

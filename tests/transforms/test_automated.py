@@ -1,0 +1,387 @@
+"""Automated or not: the facts, the score, its limits and its versions, mail by mail."""
+
+import base64
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dealmail.transforms import automated
+from dealmail.transforms.automated_facts import FACTS
+from dealmail.transforms.automated_evidence import Evidence, is_robot_address
+from dealmail.transforms.automated_signals import SIGNALS
+from dealmail.transforms.normalize_messages import normalize
+from dealmail.transforms.plain_text import read_text
+from dealmail.transforms.records import ClaimedMessage, FetchedMessage
+from dealmail.transforms.settings import TeamSettings
+
+CLAIM = ClaimedMessage("t", "m", "g", "lease", "alice@corp.example")
+NEWEST = automated.rule_sets()[automated.newest()]
+
+LETTER = """Hi Alice,
+
+thanks for the call yesterday. I talked to our CFO and we would like to go ahead with the pilot. Could you send me the
+contract by Friday? I am out on Thursday but you can reach me on my mobile.
+
+Best regards,
+Jane
+"""
+NEWSLETTER = """This week at Acme: save 20% on all plans! Learn more at https://acme.example/click/abc?utm_source=mail123
+Register now for our webinar https://acme.example/webinar?id=123456789012
+Read more https://acme.example/blog  Shop now https://acme.example/shop
+
+You are receiving this email because you subscribed to our newsletter. Unsubscribe: https://acme.example/unsub
+© 2026 Acme Inc. All rights reserved. Privacy policy https://acme.example/privacy
+"""
+
+
+def evidence(
+    headers=None, text=LETTER, *, labels=("INBOX",), parts=None, is_contact=False, mime="text/plain"
+) -> Evidence:
+    fields = {
+        "From": "Jane Doe <jane.doe@acme.example>",
+        "To": "alice@corp.example",
+        "Subject": "Pilot",
+        "Message-ID": "<1@acme.example>",
+    }
+    fields |= headers or {}
+    body = {"data": base64.urlsafe_b64encode(text.encode()).decode()}
+    payload = {
+        "mimeType": mime,
+        "headers": [{"name": name, "value": value} for name, value in fields.items() if value is not None],
+    }
+    if parts is None:
+        payload["body"] = body
+    else:
+        payload["parts"] = [{"mimeType": "text/plain", "headers": [], "body": body}, *parts]
+    answer = {"id": "g", "labelIds": list(labels), "internalDate": "1777490133000", "payload": payload}
+    message = normalize(FetchedMessage(CLAIM, json.dumps(answer).encode()))
+    return Evidence.of(message, read_text(message.payload), is_contact=is_contact)
+
+
+def judge(mail: Evidence, settings: TeamSettings | None = None, rules=NEWEST) -> automated.Verdict:
+    return automated.judge(rules, mail, settings or TeamSettings())
+
+
+LIST_FIELDS = {
+    "List-Unsubscribe": "<https://acme.example/u?x=1>, <mailto:u@acme.example>",
+    "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+    "List-Id": "<customers.acme.example>",
+    "Precedence": "list",
+    "Feedback-ID": "1:2:3:acme",
+}
+
+
+@pytest.mark.parametrize("version", list(automated.rule_sets()))
+def test_a_plain_letter_is_a_persons(version):
+    assert judge(evidence(), rules=automated.rule_sets()[version]).kind is None
+
+
+@pytest.mark.parametrize("version", list(automated.rule_sets()))
+def test_a_newsletter_is_marketing_and_says_why(version):
+    mail = evidence(
+        {"From": "Acme News <news@mail.acme.example>", "Subject": "Weekly newsletter: save 20%", **LIST_FIELDS},
+        NEWSLETTER,
+    )
+    verdict = judge(mail, rules=automated.rule_sets()[version])
+    assert verdict.kind == "marketing"
+    assert {"unsubscribe-text", "bulk-address"} <= set(verdict.signals)
+    assert verdict.score is not None
+    assert not verdict.is_hard
+
+
+def test_a_receipt_is_transactional():
+    text = "Thank you for your order.\nOrder number: 4711\nOrder date: 2026-03-01\nTotal: $49.00\nShip to: Corp\nThis is an automated message, please do not reply."
+    verdict = judge(
+        evidence({"From": "Acme Billing <no-reply@acme.example>", "Subject": "Your receipt for order #4711"}, text)
+    )
+    assert verdict.kind == "transactional"
+
+
+# --- case 90: headers that prove nothing ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", LIST_FIELDS)
+def test_case_90_no_list_field_alone_drops_a_persons_mail(name):
+    assert judge(evidence({name: LIST_FIELDS[name]})).kind is None
+
+
+def test_case_90_all_list_fields_together_do_not_drop_a_persons_mail():
+    assert judge(evidence(LIST_FIELDS)).kind is None
+
+
+@given(
+    st.sets(st.sampled_from(sorted(LIST_FIELDS))),
+    st.sampled_from(["jane.doe@acme.example", "jd@acme.example", "x7@acme.example"]),
+)
+def test_case_90_list_fields_never_drop_a_mail_for_which_nothing_else_speaks(names, sender):
+    mail = evidence(
+        {"From": sender, "Subject": "Pilot", **{name: LIST_FIELDS[name] for name in names}}, "Shall we meet at noon?"
+    )
+    verdict = judge(
+        mail,
+        TeamSettings(automated_threshold=-100.0, signals_off=frozenset(s.name for s in SIGNALS if s.group != "list")),
+    )
+    assert verdict.kind is None
+
+
+def test_case_90_a_letter_through_a_google_group_is_kept():
+    fields = {
+        "Precedence": "list", "Mailing-list": "list support@corp.example; contact support+owners@corp.example", "List-ID": "<support.corp.example>",
+        "X-Google-Group-Id": "123", "List-Post": "<mailto:support@corp.example>", "List-Unsubscribe": "<mailto:support+unsubscribe@corp.example>",
+        "To": "support@corp.example",
+    }  # fmt: skip
+    footer = '\n-- \nYou received this message because you are subscribed to the Google Groups "support" group.\nTo unsubscribe from this group and stop receiving emails from it, send an email to support+unsubscribe@corp.example.\n'
+    assert judge(evidence(fields, LETTER + footer)).kind is None
+
+
+def test_case_90_a_persons_mail_sent_through_a_sales_tool_is_kept():
+    fields = {
+        "List-Unsubscribe": "<https://tool.example/u/1>", "X-SG-EID": "abc", "Return-Path": "<bounces+123-abc@em.tool.example>",
+        "Subject": "Quick question about the pilot",
+    }  # fmt: skip
+    text = LETTER + "\nIf you do not want to hear from me, unsubscribe here: https://tool.example/u/1\n"
+    assert judge(evidence(fields, text)).kind is None
+
+
+def test_case_90_precedence_on_a_ticket_answer_is_kept():
+    mail = evidence(
+        {
+            "From": "Jane Doe <support@acme.example>",
+            "Precedence": "bulk",
+            "Subject": "Re: [Ticket #123] Login",
+            "In-Reply-To": "<x@corp.example>",
+        }
+    )
+    assert judge(mail).kind is None
+
+
+# --- case 91: Auto-Submitted ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ["no", "No", "no (really)", ""])
+def test_case_91_auto_submitted_no_is_human(value):
+    assert judge(evidence({"Auto-Submitted": value})).kind is None
+
+
+@pytest.mark.parametrize("value", ["auto-replied", "Auto-Replied; owner-email=x@y.example", "auto-replied (vacation)"])
+def test_case_91_auto_replied_is_an_automatic_reply(value):
+    assert judge(evidence({"Auto-Submitted": value})) == automated.Verdict(
+        "reply", None, ("auto-replied",), is_hard=True
+    )
+
+
+def test_case_91_auto_generated_is_transactional():
+    text = "Invoice number: 7\nAmount due: $10\nDue date: 2026-01-01\n"
+    verdict = judge(
+        evidence(
+            {"Auto-Submitted": "auto-generated", "From": "Acme <billing@acme.example>", "Subject": "Invoice 7"}, text
+        )
+    )
+    assert verdict.kind == "transactional"
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "Automatic reply: Pilot",
+        "Out of Office: Pilot",
+        "Out of office",
+        "Abwesenheitsnotiz: Pilot",
+        "Réponse automatique : Pilot",
+        "Respuesta automática: Pilot",
+        "自動返信: x",
+    ],
+)
+def test_case_91_away_notes_without_any_field_are_known_by_their_subject(subject):
+    assert judge(evidence({"Subject": subject})).kind == "reply"
+
+
+@pytest.mark.parametrize(
+    "subject",
+    ["Our office moves out of town", "Vacation rental contract", "Automatic door order", "Re: absence of a signature"],
+)
+def test_subjects_that_only_sound_like_away_notes_are_kept(subject):
+    assert judge(evidence({"Subject": subject})).kind is None
+
+
+# --- case 92: roles ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("local", ["support", "info", "sales"])
+def test_case_92_a_customers_letter_from_a_role_address_is_kept(local):
+    assert judge(evidence({"From": f"Acme <{local}@acme.example>"})).kind is None
+
+
+def test_case_92_a_named_contact_at_a_role_address_is_kept_where_a_stranger_would_be_dropped():
+    text = "Your order has been received.\nOrder number: 1\nStatus: open\nPriority: high\nLearn more at https://acme.example\n"
+    headers = {"From": "Acme Support <support@acme.example>", "Subject": "Your ticket #123 has been updated"}
+    assert judge(evidence(headers, text)).kind == "transactional"
+    assert judge(evidence(headers, text, is_contact=True)).kind is None
+
+
+def test_a_named_contacts_newsletter_is_still_a_newsletter():
+    headers = {"From": "Acme News <news@acme.example>", "Subject": "Weekly newsletter", **LIST_FIELDS}
+    assert judge(evidence(headers, NEWSLETTER, is_contact=True)).kind == "marketing"
+
+
+# --- case 95, 96: reports and calendars -------------------------------------------------------------------------------
+
+REPORT_PART = {
+    "mimeType": "message/delivery-status",
+    "headers": [{"name": "Content-Type", "value": "message/delivery-status"}],
+    "body": {"size": 0},
+}
+
+
+@pytest.mark.parametrize(
+    ("headers", "text", "parts"),
+    [
+        ({"Content-Type": "multipart/report; report-type=delivery-status"}, "hm", [REPORT_PART]),
+        (
+            {
+                "From": "Mail Delivery Subsystem <MAILER-DAEMON@acme.example>",
+                "Subject": "Returned mail: see transcript",
+            },
+            "x",
+            None,
+        ),
+        ({"From": "postmaster@acme.example", "Subject": "Undeliverable: Pilot"}, "x", None),
+        (
+            {"From": "postmaster@acme.example", "Subject": "Pilot"},
+            "The following address does not exist: jane@acme.example",
+            None,
+        ),
+        ({"Return-Path": "<>", "Subject": "Delivery Status Notification (Failure)"}, "x", None),
+        ({"Subject": "failure notice"}, "<jane@acme.example>:\n550 5.1.1 user unknown", None),
+        ({"X-Failed-Recipients": "jane@acme.example"}, "x", None),
+        ({"Subject": "Unzustellbar: Pilot"}, "550 5.1.1 <jane@acme.example>: user unknown", None),
+    ],
+)
+def test_case_95_delivery_reports_in_all_their_forms(headers, text, parts):
+    mime = "multipart/report" if parts else "text/plain"
+    verdict = judge(evidence(headers, text, parts=parts, mime=mime))
+    assert (verdict.kind, verdict.is_hard) == ("bounce", True)
+
+
+def test_case_95_a_person_who_asks_about_a_bounce_is_kept():
+    text = "Hi Alice,\n\nmy mail to Bob came back: 550 user unknown. Do you have his new address?\n\nThanks,\nJane\n"
+    assert judge(evidence({"Subject": "Re: Bob's address"}, text)).kind is None
+
+
+def _calendar(method: str) -> dict:
+    return {
+        "mimeType": "text/calendar",
+        "headers": [{"name": "Content-Type", "value": f'text/calendar; charset="UTF-8"{method}'}],
+        "filename": "",
+        "body": {"size": 0},
+    }
+
+
+@pytest.mark.parametrize("method", ["REQUEST", "REPLY", "CANCEL", "COUNTER"])
+def test_case_96_calendar_mail_is_dropped_whatever_its_method(method):
+    verdict = judge(
+        evidence(
+            {"Content-Type": "multipart/alternative; boundary=x"},
+            parts=[_calendar(f"; method={method}")],
+            mime="multipart/alternative",
+        )
+    )
+    assert (verdict.kind, verdict.is_hard) == ("calendar", True)
+
+
+def test_case_96_a_letter_with_a_calendar_file_attached_is_kept():
+    assert (
+        judge(
+            evidence({"Content-Type": "multipart/mixed; boundary=x"}, parts=[_calendar("")], mime="multipart/mixed")
+        ).kind
+        is None
+    )
+
+
+def test_read_receipts_are_automatic_replies_and_abuse_reports_are_transactional():
+    receipt = evidence({"Content-Type": "multipart/report; report-type=disposition-notification"})
+    assert judge(receipt).kind == "reply"
+    abuse = evidence({"Content-Type": "multipart/report; report-type=feedback-report"})
+    assert judge(abuse).kind == "transactional"
+
+
+# --- settings, versions, shadow ---------------------------------------------------------------------------------------
+
+NEWS = {"From": "Acme News <news@mail.acme.example>", "Subject": "Weekly newsletter", **LIST_FIELDS}
+
+
+def test_a_team_can_keep_a_kind_raise_the_threshold_and_switch_signals_off():
+    mail = evidence(NEWS, NEWSLETTER)
+    assert judge(mail).kind == "marketing"
+    assert judge(mail, TeamSettings(keep_kinds=frozenset({"marketing"}))).kind is None
+    assert judge(mail, TeamSettings(automated_threshold=1000.0)).kind is None
+    off = judge(mail, TeamSettings(signals_off=frozenset({"unsubscribe-text"})))
+    assert "unsubscribe-text" not in off.signals
+    assert (
+        judge(
+            evidence({"Auto-Submitted": "auto-replied"}),
+            TeamSettings(signals_off=frozenset({"auto-replied", "auto-submitted"})),
+        ).kind
+        is None
+    )
+    assert (
+        judge(
+            evidence({"Auto-Submitted": "auto-replied", "Subject": "Pilot"}),
+            TeamSettings(keep_kinds=frozenset({"reply"})),
+        ).kind
+        != "reply"
+    )
+
+
+def test_versions_are_chosen_by_setting_and_an_unknown_one_means_the_newest():
+    first = list(automated.rule_sets())[0]
+    assert automated.rule_set(TeamSettings(rules=first)).version == first
+    assert automated.rule_set(TeamSettings()).version == automated.newest()
+    assert automated.rule_set(TeamSettings(rules="1999.9")).version == automated.newest()
+    assert automated.shadow_rule_set(TeamSettings()) is None
+    assert automated.shadow_rule_set(TeamSettings(shadow_rules=first)).version == first
+
+
+def test_two_versions_side_by_side_report_what_would_change():
+    nothing = automated.RuleSet("none", {}, -1.0, 1.0)
+    report = automated.compare(nothing, NEWEST, [("a", evidence()), ("b", evidence(NEWS, NEWSLETTER))], TeamSettings())
+    assert report.compared == 2
+    assert report.changes == {("person", "marketing"): 1}
+    assert report.examples == {("person", "marketing"): ("b",)}
+    assert "1 would change" in report.lines()[0]
+
+
+def test_every_signal_and_fact_has_one_name_and_a_source_and_every_weight_its_signs_meaning():
+    names = [signal.name for signal in SIGNALS] + [fact.name for fact in FACTS]
+    assert len(set(names)) == len(names)
+    assert all(signal.source for signal in SIGNALS)
+    for rules in automated.rule_sets().values():
+        for signal in SIGNALS:
+            weight = rules.weights.get(signal.name, 0.0)
+            assert weight <= 0 if signal.leaning == "person" else weight >= 0
+
+
+@pytest.mark.parametrize(
+    ("address", "is_robot"),
+    [
+        ("no-reply@a.example", True),
+        ("noreply+1@a.example", True),
+        ("do_not_reply@a.example", True),
+        ("MAILER-DAEMON@a.example", True),
+        ("postmaster@a.example", True),
+        ("jane@noreply.example", False),
+        ("norepublic@a.example", False),
+        ("support@a.example", False),
+    ],
+)
+def test_no_reply_is_read_from_the_local_part_only(address, is_robot):
+    assert is_robot_address(address) is is_robot
+
+
+@given(st.text(max_size=300), st.text(max_size=60), st.sampled_from([signal.name for signal in SIGNALS]))
+def test_every_signal_answers_between_zero_and_one_on_any_text(text, subject, name):
+    mail = evidence({"Subject": subject.encode("utf-8", "ignore").decode()}, text.encode("utf-8", "ignore").decode())
+    signal = next(signal for signal in SIGNALS if signal.name == name)
+    assert 0.0 <= float(signal.measure(mail)) <= 1.0

@@ -1,0 +1,256 @@
+"""Evidence: what the signals and facts of automated mail may look at, and the small readings they share."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Final, Literal
+
+from .gmail_payload import Part, part_types, read_bytes, read_root
+from .records import MailText, NormalizedMessage, Participant
+
+Leaning = Literal["marketing", "transactional", "person"]
+
+_MAX_LOOKED_AT: Final = 24_000
+"""Characters of a body that signals look at: the beginning and the end."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What the signals may look at. `text` is the mail's own words (quoted history left out) and
+    `whole` the beginning of all of it; "" until the body is read.
+    """
+
+    headers: Mapping[str, str]
+    labels: tuple[str, ...]
+    sender: Participant
+    recipients: tuple[Participant, ...]
+    copied: tuple[Participant, ...]
+    subject: str
+    has_references: bool
+    kinds: frozenset[str]
+    root_kind: str = ""
+    is_contact: bool = False
+    text: str = ""
+    whole: str = ""
+    has_quote: bool = False
+    html_links: int = 0
+    html_images: int = 0
+
+    @classmethod
+    def of(cls, message: NormalizedMessage, body: MailText | None, *, is_contact: bool = False) -> Evidence:
+        """From a message, with its `body` once that was read. `is_contact`: the author is, exactly, a contact or lead.
+
+        Raises:
+            MalformedMessageError: the payload is not a Gmail message.
+        """
+        headers: dict[str, str] = {}
+        for name, value in message.headers:
+            headers[name] = f"{headers[name]}\n{value}" if name in headers else value
+        text, has_quote = own_words(body) if body is not None else ("", False)
+        root = read_root(message.payload)
+        kinds = set(part_types(root))
+        links, images = _count_html(root) if body is not None else (0, 0)
+        if "text/calendar" in kinds and _CALENDAR_METHOD.search(message.payload):
+            kinds.add("text/calendar;method")
+        return cls(
+            headers=headers,
+            labels=message.labels,
+            sender=message.sender or Participant(""),
+            recipients=message.to,
+            copied=message.cc,
+            subject=message.subject,
+            has_references=bool(message.references),
+            kinds=frozenset(kinds),
+            root_kind=root.kind,
+            is_contact=is_contact,
+            text=text,
+            whole=body.text[:_MAX_WHOLE] if body is not None else "",
+            has_quote=has_quote,
+            html_links=links,
+            html_images=images,
+        )
+
+    def header(self, name: str) -> str:
+        """The field `name` (lower case), trimmed and in lower case; repeated ones on lines of their own; "" if missing."""
+        return self.headers.get(name, "").strip().lower()
+
+    @functools.cached_property
+    def lower(self) -> str:
+        """The mail's own words in lower case, blanks run together."""
+        return " ".join(self.text.lower().split())
+
+    @functools.cached_property
+    def bag(self) -> collections.Counter[str]:
+        """How often each of its own words occurs, lower case."""
+        return collections.Counter(self.lower.translate(_PUNCTUATION).split())
+
+    @functools.cached_property
+    def words(self) -> int:
+        """How many words of its own the mail has."""
+        return self.bag.total()
+
+    def says(self, words: frozenset[str]) -> bool:
+        """Whether one of `words` occurs: cheap enough to ask before a pattern. True where the text is not all ASCII."""
+        return not words.isdisjoint(self.bag) or not self.lower.isascii()
+
+    @functools.cached_property
+    def links(self) -> int:
+        """How many links its own words hold."""
+        text = self.lower
+        found = text.count("http://") + text.count("https://") + text.count("www.") - text.count("://www.")
+        return max(found, 0 if self.has_quote else self.html_links)
+
+    @functools.cached_property
+    def lines(self) -> tuple[str, ...]:
+        """Non-empty lines of its own words, trimmed."""
+        return tuple(line for raw in self.text.splitlines() if (line := raw.strip()))
+
+    @functools.cached_property
+    def local(self) -> str:
+        """The author's local part."""
+        return local_part(self.sender.address)
+
+    @functools.cached_property
+    def is_discussion(self) -> bool:
+        """Whether people post to the list it came through (RFC 2369 section 3.4, Google Groups): its list fields say nothing."""
+        post = self.header("list-post")
+        return (
+            (bool(post) and "mailto:" in post) or "x-google-group-id" in self.headers or "mailing-list" in self.headers
+        )
+
+
+def _count_html(root: Part) -> tuple[int, int]:
+    """Links and pictures of the HTML bodies, counted without parsing; those of a kilobyte-long logo count too."""
+    links = images = 0
+    waiting = [root]
+    while waiting:
+        part = waiting.pop()
+        waiting.extend(part.parts or ())
+        if part.kind == "text/html" and not part.filename and part.body is not None and part.body.data:
+            html = read_bytes(part.body.data[:_MAX_HTML]).lower()
+            links += html.count(b"href=") - html.count(b"<link") - html.count(b"mailto:")
+            images += html.count(b"<img")
+    return max(links, 0), images
+
+
+_MAX_HTML: Final = 200_000
+_CALENDAR_METHOD: Final = re.compile(rb"text\\?/calendar(?:[^\"\\]|\\.){0,300}?method\s*=", re.IGNORECASE)
+"""In the JSON itself, where quotes are escaped: base64url bodies hold no such text."""
+_MAX_WHOLE: Final = 8_000
+_PUNCTUATION: Final = {ord(char): " " for char in '.,;:!?()[]{}<>"/=&*_|~+#%$\\-–—…“”'} | {0x2019: "'"}
+_QUOTE_START: Final = re.compile(
+    r"^[ \t>]*(?:-{2,} ?(?:original message|forwarded (?:message|by)|ursprüngliche nachricht|message d'origine|mensaje original)"
+    r"|begin forwarded message|_{10,}\s*\n\s*from:|on .{5,120}wrote:\s*$|am .{5,120}schrieb.{0,80}:\s*$|le .{5,120}a écrit\s?:\s*$"
+    r"|el .{5,120}escribió:\s*$|from:[^\n]{1,200}\n\s*(?:sent|date|to):"
+    r"|[^\n@]{1,80}@[^\n@]{1,60}(?:\n[^\n@]{0,40})?\bon \d{2}/\d{2}/\d{2,4} \d{2}:\d{2})",
+    re.I | re.M,
+)
+
+
+def own_words(body: MailText) -> tuple[str, bool]:
+    """The text without quoted history, bounded, and whether there was any."""
+    text = body.text
+    has_quote = False
+    for span in sorted((span for span in body.spans if span.kind == "quote"), key=lambda one: -one.start):
+        text = text[: span.start] + text[span.end :]
+        has_quote = True
+    found = _QUOTE_START.search(text[:_MAX_LOOKED_AT])
+    if found:
+        text, has_quote = text[: found.start()], True
+    kept = [line for line in text.splitlines() if not line.lstrip().startswith(">")]
+    if len(kept) < len(text.splitlines()):
+        text, has_quote = "\n".join(kept), True
+    if len(text) > _MAX_LOOKED_AT:
+        text = f"{text[: _MAX_LOOKED_AT * 3 // 4]}\n{text[-_MAX_LOOKED_AT // 4 :]}"
+    return text, has_quote
+
+
+def local_part(address: str) -> str:
+    """What stands before the last @, lower case."""
+    return address.rpartition("@")[0].lower()
+
+
+ROBOT: Final = re.compile(
+    r"(?:^|[._+=-])(?:no[._-]?reply|do[._-]?not[._-]?reply|dont[._-]?reply|not?[._-]?respond|never[._-]?reply|nao[._-]?responda|"
+    r"no[._-]?responder|keine[._-]?antwort|nepasrepondre|ne[._-]?pas[._-]?repondre|unattended|auto[._-]?(?:mail|mailer|confirm|generated|"
+    r"message|notify|reply|responder)|mailer|robot|bot|daemon|mailer[._-]?daemon|postmaster|bounces?|listserv|majordomo|mailman|"
+    r"notify|notif(?:ication|ier)s?|alerts?|autoresponder|system|sysadmin|cron|nobody|root|www-data|apache|jira|bugzilla|jenkins|gitlab|rss|feeds?|rssfeeds?|commits?|distribution|dispatch|[a-z]{0,6}system|server|scheduler|workflow)"
+    r"(?:$|[._+=\d-])"
+)
+NO_REPLY: Final = re.compile(
+    r"(?:^|[._+=-])(?:(?:ads|mail|email)?[._-]?no[._-]?reply|do[._-]?not[._-]?reply|dont[._-]?reply|nao[._-]?responda|no[._-]?responder|"
+    r"keine[._-]?antwort|ne[._-]?pas[._-]?repondre|mailer[._-]?daemon)(?:$|[._+=\d-])"
+)
+BULK: Final = re.compile(
+    r"news(?:letters?|desk|flash|wire|alerts?|service|mail|room)?(?:$|[._+=\d-])|newsletter|e?bulletin|digest|market(?:ing|er|place)|promo(?:tion)?s?(?:$|[._+=-])|offers?(?:$|[._+=-])|"
+    r"deals?(?:$|[._+=-])|campaign|mailings?(?:$|[._+=-])|(?:^|[._-])lists?(?:$|[._+=-])|subscri(?:be|ption|ber)|special|announce|updates?(?:$|[._+=-])|"
+    r"survey|reminders?|events?(?:$|[._+=-])|seminars?|conferences?|webinars?|publi(?:cations?|sher)|editor|rewards?|members?(?:hip)?(?:$|[._+=-])|"
+    r"e[._-]?mail(?:er|ing)?(?:$|[._+=-])|broadcast|daily|weekly|research|insight|report|travel(?:er)?s?(?:$|[._+=-])|store|shop|sweepstakes|save|savings"
+)
+DESK: Final = re.compile(
+    r"billing|invoic|orders?(?:$|[._+=\d-])|receipts?|payments?|accounts?(?:$|[._+=-])|confirm|customer[._-]?(?:care|service|support)|shipping|shipment|"
+    r"statement|reservations?|booking|ticket|verify|security|password|registr|workflow|approval|request|e?service|tracking|itinerary|e?commerce|transaction|feedback"
+)
+ROLE: Final = re.compile(
+    r"^(?:info|support|sales|hello|contact|team|help|helpdesk|service|services|admin|administrator|office|webmaster|feedback|mail|enquiries|"
+    r"inquiries|inquiry|customerservice|customercare|care|hr|jobs|careers|recruiting|press|media|pr|reception|legal|it|ops|operations|"
+    r"welcome|community|training|education|program|programs|general|staff|post|kontakt|buero|contacto|ventas|vertrieb|accueil)$"
+)
+BULK_HOST: Final = re.compile(
+    r"(?:^|[.-])(?:e?news(?:letters?)?\d*|e?mail(?:er|ing|ings|s)?\d*|em\d*|e|m|mkt|mktg|marketing|promo(?:tion)?s?|offers?|deals|bounces?|lists?|listserv|"
+    r"campaigns?|updates?|info|notifications?|notify|alerts?|reply|response|go|click|links?|members?|announce|send|out|email|e-?mail)\d*[.-]"
+)
+
+
+def is_robot_address(address: str) -> bool:
+    """Whether nobody reads what is sent to `address`: no-reply forms and mail systems, by local part only."""
+    return bool(
+        NO_REPLY.search(local_part(address)) or local_part(address) in {"postmaster", "mailer-daemon", "daemon"}
+    )
+
+
+def is_role_address(address: str) -> bool:
+    """Whether `address` names a function (info, support), not a person."""
+    local = local_part(address)
+    return bool(ROLE.match(local) or BULK.search(local) or DESK.search(local))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Signal:
+    """One thing that speaks for or against automated mail. `measure` answers 0 (silent) to 1 (as loud as it gets).
+
+    `leaning` is what it speaks for: a kind of automated mail, or a person. `group` "list" marks fields that every mailing
+    list sets: they never drop a mail among themselves. `prior` is the weight it would have without any training.
+    """
+
+    name: str
+    leaning: Leaning
+    source: str
+    measure: Callable[[Evidence], float]
+    prior: float
+    group: str = ""
+
+
+class Signals(list[Signal]):
+    """A list of signals that functions join by decoration."""
+
+    def add(
+        self, name: str, leaning: Leaning, source: str, prior: float, group: str = ""
+    ) -> Callable[[Callable[[Evidence], float]], Callable[[Evidence], float]]:
+        """A decorator that puts the function it is used on in the list, under `name`."""
+
+        def register(measure: Callable[[Evidence], float]) -> Callable[[Evidence], float]:
+            self.append(Signal(name, leaning, source, measure, prior, group))
+            return measure
+
+        return register
+
+
+def few(count: int, full: int) -> float:
+    """A count as 0 to 1 (at `full`): each more says less."""
+    return min(1.0, math.log1p(count) / math.log1p(full))
