@@ -10,11 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Protocol
-from zoneinfo import ZoneInfo
 
-PACIFIC = "America/Los_Angeles"
 _TOKEN = re.compile(
     r"""\s*(?:(?P<open>[({])|(?P<close>[)}])|(?P<minus>-(?=[^\s-]))|(?P<quoted>"[^"]*"?)"""
     r"""|(?P<op>[A-Za-z][A-Za-z0-9_]*):(?P<value>"[^"]*"?|[^\s(){}]*)|(?P<word>[^\s(){}]+))"""
@@ -193,9 +191,27 @@ def _moment(value: str) -> float | None:
     first, second, third = (int(group) for group in match.groups())
     year, month, day = (first, second, third) if first > 31 else (third, first, second)
     try:
-        return datetime(year, month, day, tzinfo=ZoneInfo(PACIFIC)).timestamp()
+        return pacific_midnight(date(year, month, day)).timestamp()
     except (ValueError, OverflowError):
         return None
+
+
+def pacific_midnight(day: date) -> datetime:
+    """Midnight in California at the start of `day`, in UTC. By the rule of the law, since a bare machine has no zone tables:
+    summer time from the second Sunday of March to the first of November, before 2007 from the first of April to the last of
+    October. The clocks turn at two in the morning, so the first day still begins in winter time.
+    """
+    if day.year >= 2007:
+        begin, end = _sunday(day.year, 3, 8), _sunday(day.year, 11, 1)
+    else:
+        begin, end = _sunday(day.year, 4, 1), _sunday(day.year, 10, 25)
+    hours = 7 if begin < day <= end else 8
+    return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(hours=hours)
+
+
+def _sunday(year: int, month: int, earliest: int) -> date:
+    first = date(year, month, earliest)
+    return first + timedelta(days=6 - first.weekday())
 
 
 def _contains(fields: tuple[str, ...], value: str) -> Test:

@@ -29,7 +29,7 @@ def test_a_takeout_mbox(tmp_path: pathlib.Path) -> None:
         b"From 1787000000000000001@xxx Tue Jan 02 03:04:05 +0000 2024\r\n"
         b"X-GM-THRID: 1787000000000000001\r\n"
         b"X-Gmail-Labels: =?UTF-8?Q?Inbox,Unread,Category_updates,K=C3=B6ln?=\r\nSubject: one\r\n\r\n"
-        b">From here on\r\n>>From there\r\nFrom the sea, not a mark\r\n\r\n"
+        b">From here on\r\n>>From there\r\nFrom the sea, not a mark\r\nFrom 12:30 on we met\r\n\r\n"
         b"From 1787000000000000002@xxx Wed Jan 03 03:04:05 +0000 2024\r\n"
         b"X-GM-THRID: 1787000000000000001\r\nX-Gmail-Labels: Sent,Opened,Archived\r\nSubject: two\r\n\r\nbye\r\n"
     )
@@ -39,7 +39,7 @@ def test_a_takeout_mbox(tmp_path: pathlib.Path) -> None:
     assert first.internal_date == 1_704_164_645_000
     assert int(first.gmail_id, 16) == 1787000000000000001
     assert first.thread_id == second.thread_id == first.gmail_id
-    assert b"\nFrom here on\r\n>From there\r\nFrom the sea, not a mark\r\n" in first.raw.read()
+    assert b"\nFrom here on\r\n>From there\r\nFrom the sea, not a mark\r\nFrom 12:30 on we met\r\n" in first.raw.read()
     mailbox = loaded([first, second])
     assert [one.id for one in mailbox.newest_first()] == [second.gmail_id, first.gmail_id]
     assert mailbox.user_labels == {"Label_1": "Köln"}

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date, datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dealmail.sandbox.search_query import parse_query
+from dealmail.sandbox.search_query import pacific_midnight, parse_query
 
 NOW = 1_700_000_000.0
 
@@ -98,6 +100,15 @@ def test_what_matches(query: str, *, matches: bool) -> None:
 )
 def test_spam_and_trash_are_shown_when_asked_for(query: str, *, named: bool) -> None:
     assert parse_query(query, NOW).names_spam_or_trash is named
+
+
+@given(st.dates(date(1987, 1, 1), date(2037, 12, 31)))
+def test_midnight_in_california_without_zone_tables(day: date) -> None:
+    try:
+        zone = ZoneInfo("America/Los_Angeles")
+    except ZoneInfoNotFoundError:
+        pytest.skip("this machine has no zone tables")
+    assert pacific_midnight(day) == datetime(day.year, day.month, day.day, tzinfo=zone)
 
 
 @given(st.text(alphabet='abc:(){}-" OR|after/09in', max_size=40))
