@@ -103,15 +103,19 @@ class PullSource:
 
     def close(self) -> None:
         """Stop pulling and give back what nobody took."""
+        self._give_back()  # before the stream ends: it waits for what was neither acknowledged nor given back
         self._pulling.cancel()
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._waiting.get_nowait().nack()
+        self._give_back()
         from google.api_core import exceptions
 
         with contextlib.suppress(exceptions.GoogleAPICallError, TimeoutError):
             self._pulling.result(timeout=10)
         self._client.close()
+
+    def _give_back(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._waiting.get_nowait().nack()
 
     def _open(self) -> Any:
         return self._client.subscribe(

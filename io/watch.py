@@ -9,6 +9,7 @@ from .gmail import Gmail, watch_once_more
 from .gmail_errors import WatchRefusedError, WatchTakenError
 from .mailboxes import MailboxRow
 
+LIFETIME: Final = dt.timedelta(days=7)
 RENEWED_AFTER: Final = dt.timedelta(days=1)
 """Google asks for a renewal every seven days at least and advises a daily one (push guide)."""
 
@@ -38,21 +39,23 @@ def renew(gmail: Gmail, topic: str, now: dt.datetime) -> dict[str, Any]:
         return {"watch_error": str(error)[:255], "watch_renew_at": now + TRIED_AGAIN_AFTER}
     return {
         "watch_error": "", "watch_expires_at": watch.expires_at, "watch_renew_at": min(now + RENEWED_AFTER, watch.expires_at),
-        "unpushed_since": None,
     }  # fmt: skip
 
 
 def unpushed(mailbox: MailboxRow, *, found_by_poll: bool, now: dt.datetime, interval: dt.timedelta) -> dict[str, Any]:
     """The columns that change when history was read: mail that a poll found and no push announced casts doubt on the watch.
 
-    A push clears the doubt (MailboxRegister.touched). A doubt as old as SILENT_AFTER has the watch renewed at once.
+    A push alone clears the doubt (MailboxRegister.touched). While it is as old as SILENT_AFTER, the watch is renewed hourly:
+    Gmail pushes once on every renewal, so a watch that works again shows.
     """
     if not found_by_poll or mailbox.watch_expires_at is None:
         return {}
     if mailbox.last_push_at is not None and now - mailbox.last_push_at <= interval:
         return {}
     since = mailbox.unpushed_since or now
-    return {"unpushed_since": since, **({"watch_renew_at": now} if now - since >= SILENT_AFTER else {})}
+    is_fresh = mailbox.watch_expires_at - now > LIFETIME - TRIED_AGAIN_AFTER
+    renewed = {"watch_renew_at": now} if now - since >= SILENT_AFTER and not is_fresh else {}
+    return {"unpushed_since": since, **renewed}
 
 
 def health(mailbox: MailboxRow, now: dt.datetime) -> PushHealth:
