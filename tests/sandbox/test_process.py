@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import threading
@@ -75,8 +76,12 @@ def test_it_dies_with_its_parent_killed(tmp_path: pathlib.Path) -> None:
     assert is_running(pid)
     parent.kill()
     parent.wait()
-    assert wait_until_gone(pid)
     parent.stdout.close()
+    try:
+        assert wait_until_gone(pid)
+    finally:
+        if is_running(pid):
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_thousands_of_mails_load_and_are_served_quickly(tmp_path: pathlib.Path) -> None:
