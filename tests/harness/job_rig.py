@@ -140,20 +140,21 @@ class JobRig:
         return done
 
     @contextlib.contextmanager
-    def running(self, *more: str) -> Iterator[subprocess.Popen[bytes]]:
+    def running(self, *more: str, env: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
         """The job as a service while the block lasts; killed for good at its end."""
-        process = self.start(*more)
+        process = self.start(*more, env=env)
         try:
             yield process
         finally:
             self.kill(process)
 
-    def start(self, *more: str) -> subprocess.Popen[bytes]:
-        """The job as a service, its log in a file."""
+    def start(self, *more: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """The job as a service, its log in a file; `env` is added to this process's."""
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "dealmail.pipeline", *self.options(*more)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                env={**os.environ, **(env or {})},
             )  # fmt: skip
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:

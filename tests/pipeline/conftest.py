@@ -1,15 +1,25 @@
 """Fixtures of the whole-job tests.
 
-prism   path of Beam's Prism runner: DEALMAIL_PRISM, or built once with Go into the cache    [prism]
+sample_run   the sample world after a whole run of the job as a service
+prism        path of Beam's Prism runner: DEALMAIL_PRISM, or built once with Go into the cache    [prism]
 """
 
+import dataclasses
+import datetime as dt
 import os
 import pathlib
 import shutil
 import subprocess
+import time
+from collections.abc import Iterator
 
 import pytest
+from job_rig import JobRig
 
+from dealmail.io.mailboxes import mailbox_id
+from dealmail.sandbox.process import SandboxProcess
+from dealmail.sandbox.sample.load import arrive, load
+from dealmail.sandbox.sample.world import World, build_world
 from dealmail.sandbox.servers import cache_dir
 
 PRISM = "github.com/apache/beam/sdks/v2/go/cmd/prism@v2.77.0"
@@ -38,3 +48,48 @@ def prism() -> pathlib.Path:
     if built.returncode:
         pytest.skip(f"prism: Go could not build it: {built.stderr.strip().splitlines()[-1:]}")
     return binary
+
+
+@dataclasses.dataclass
+class SampleRun:
+    """The sample world after a whole run: first sync, arrivals by push, the job stopped."""
+
+    world: World
+    rig: JobRig
+    ids: dict[str, str]
+    tmp: pathlib.Path
+    exit_code: int | None
+    slowest_push_s: float
+
+    def ledger_key(self, mailbox: str, key: str) -> tuple[str, str]:
+        """(mailbox id, Gmail id) of a sample message."""
+        return mailbox_id(self.world.team_id, mailbox), self.ids[key]
+
+
+@pytest.fixture(scope="session")
+def sample_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SampleRun]:
+    """One run of the job as a service over the sample, with push; the job's own TMPDIR, its log at DEBUG."""
+    folder = tmp_path_factory.mktemp("sample")
+    tmp = folder / "tmp"
+    tmp.mkdir()
+    world = build_world(dt.datetime.now(dt.UTC))
+    with SandboxProcess() as sandbox:
+        ids = load(world, sandbox.client)
+        rig = JobRig(folder, sandbox)
+        rig.opt_in(world.team_id, list(world.crm.values()), world.mailboxes)
+        slowest = 0.0
+        with rig.running(*rig.pushed(), "--log_level=DEBUG", env={"TMPDIR": str(tmp)}) as job:
+            rig.wait_until(rig.is_settled, 240, job)
+            for arrival in world.arrivals:
+                began = time.monotonic()
+                arrive(arrival, sandbox.client, ids)
+                key = mailbox_id(world.team_id, arrival.mailbox), ids[arrival.key]
+                if arrival.expected_outcome is None:
+                    continue
+                rig.wait_until(lambda key=key: rig.decisions().get(key, (None,))[0] is not None, 60, job)
+                slowest = max(slowest, time.monotonic() - began)
+            rig.wait_until(rig.is_settled, 60, job)
+            job.terminate()
+            job.wait(30)
+        yield SampleRun(world, rig, ids, tmp, job.returncode, slowest)
+        rig.close()

@@ -43,4 +43,3 @@ def test_an_endless_run_leaves_the_rows_of_the_local_service(prism, tmp_path):
 
             rig.wait_until(is_decided, 60, job)  # by push: the next poll is minutes away
     assert endless == local
-
