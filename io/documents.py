@@ -20,6 +20,15 @@ BATCH_COUNT = 500
 BATCH_BYTES = 8_000_000
 """What a batch of documents may hold in memory: this many, and about this much text (a longer one goes alone)."""
 
+_e, _p, _l, _c = engagement.c, participant.c, engagement_link.c, engagement_copy.c
+_ENGAGEMENT = (
+    _e.team_id, _e.id, _e.version, _e.message_id, _e.sent_at, _e.direction, _e.subject, _e.text, _e.truncated,
+    _e.sender_address, _e.sender_name,
+)  # fmt: skip
+_PARTICIPANT = (_p.team_id, _p.engagement_id, _p.role, _p.position, _p.address, _p.name)
+_LINK = (_l.team_id, _l.engagement_id, _l.kind, _l.target_id)
+_COPY = (_c.team_id, _c.engagement_id, _c.mailbox_id)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Versioned:
@@ -57,13 +66,13 @@ def read_documents(connection: sa.Connection, keys: Sequence[Key]) -> dict[Key, 
     if not keys:
         return {}
     rows = (
-        connection.execute(sa.select(engagement).where(among(engagement.c.team_id, engagement.c.id, keys)))
+        connection.execute(sa.select(*_ENGAGEMENT).where(among(engagement.c.team_id, engagement.c.id, keys)))
         .mappings()
         .all()
     )
-    people = _children(connection, participant, keys)
-    links = _children(connection, engagement_link, keys)
-    copies = _children(connection, engagement_copy, keys)
+    people = _children(connection, _PARTICIPANT, keys)
+    links = _children(connection, _LINK, keys)
+    copies = _children(connection, _COPY, keys)
     made = {}
     for row in rows:
         key = (row["team_id"], row["id"])
@@ -72,11 +81,9 @@ def read_documents(connection: sa.Connection, keys: Sequence[Key]) -> dict[Key, 
     return made
 
 
-def _children(connection: sa.Connection, table: sa.Table, keys: Sequence[Key]) -> dict[Key, list[Any]]:
+def _children(connection: sa.Connection, columns: Sequence[Any], keys: Sequence[Key]) -> dict[Key, list[Any]]:
     found: dict[Key, list[Any]] = collections.defaultdict(list)
-    for row in connection.execute(
-        sa.select(table).where(among(table.c.team_id, table.c.engagement_id, keys))
-    ).mappings():
+    for row in connection.execute(sa.select(*columns).where(among(columns[0], columns[1], keys))).mappings().all():
         found[row["team_id"], row["engagement_id"]].append(row)
     return found
 

@@ -13,7 +13,6 @@ import datetime as dt
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -172,13 +171,19 @@ class Outbox:
         return self._down_until is None or self._now() >= self._down_until
 
     def _read(self, *conditions: sa.ColumnElement[bool], limit: int | None = None) -> list[_Waiting]:
-        same = sa.and_(engagement.c.team_id == _row.team_id, engagement.c.id == _row.engagement_id)
-        query = (
-            sa.select(_row.team_id, _row.engagement_id, _row.version, _row.enqueued_at, documents.text_size())
-            .select_from(search_outbox.outerjoin(engagement, same))
+        order = (_row.enqueued_at, _row.team_id, _row.engagement_id)
+        page = (
+            sa.select(search_outbox)
             .where(_row.error_class.is_(None), *conditions)
-            .order_by(_row.enqueued_at, _row.team_id, _row.engagement_id)
+            .order_by(*order)
             .limit(limit)
+            .subquery()
+        )
+        same = sa.and_(engagement.c.team_id == page.c.team_id, engagement.c.id == page.c.engagement_id)
+        query = (  # the page first: else the texts of all that waits would be measured
+            sa.select(page.c.team_id, page.c.engagement_id, page.c.version, page.c.enqueued_at, documents.text_size())
+            .select_from(page.outerjoin(engagement, same))
+            .order_by(page.c.enqueued_at, page.c.team_id, page.c.engagement_id)
         )
         with self._database.reading() as connection:
             return [_Waiting(*row) for row in connection.execute(query)]
@@ -237,16 +242,16 @@ class Outbox:
         error: StoreUnavailableError | None,
     ) -> int:
         """Take what is written off the outbox unless a newer version has come; park what is refused; note the rest."""
-        gone: list[tuple[documents.Key, int]] = []
-        refused: dict[str, list[tuple[documents.Key, int]]] = collections.defaultdict(list)
+        gone: list[tuple[_Waiting, int]] = []
+        refused: dict[str, list[tuple[_Waiting, int]]] = collections.defaultdict(list)
         unknown: list[documents.Key] = []
         for row, entry, outcome in zip(batch, entries, outcomes, strict=True):
             if outcome is None:
                 unknown.append(row.key)
             elif outcome.status == "refused":
-                refused[outcome.error_class].append((row.key, max(row.version, entry.version)))
+                refused[outcome.error_class].append((row, entry.version))
             else:
-                gone.append((row.key, max(row.version, entry.version)))
+                gone.append((row, entry.version))
         self._note(error)
 
         def work(connection: sa.Connection) -> None:
@@ -293,11 +298,13 @@ def _teams(keys: Sequence[documents.Key]) -> dict[str, list[str]]:
     return teams
 
 
-def _by_team(keys: Sequence[tuple[documents.Key, int]]) -> Iterator[sa.ColumnElement[bool]]:
-    """One condition a team for outbox rows that hold nothing newer than the given versions."""
+def _by_team(written: Sequence[tuple[_Waiting, int]]) -> Iterator[sa.ColumnElement[bool]]:
+    """One condition a team for outbox rows that still hold the version that was read, or the one that was written."""
     teams: dict[str, list[tuple[str, int]]] = collections.defaultdict(list)
-    for (team_id, engagement_id), version in keys:
-        teams[team_id].append((engagement_id, version))
-    for team_id, rows in teams.items():
-        newest: Any = sa.case(dict(rows), value=_row.engagement_id)
-        yield sa.and_(_row.team_id == team_id, _row.engagement_id.in_([r[0] for r in rows]), _row.version <= newest)
+    for row, version in written:
+        teams[row.team_id] += [(row.engagement_id, row.version)] + [(row.engagement_id, version)] * (
+            version != row.version
+        )
+    for team_id, pairs in teams.items():
+        mine = sa.and_(_row.team_id == team_id, _row.engagement_id.in_([pair[0] for pair in pairs]))
+        yield sa.and_(mine, sa.tuple_(_row.engagement_id, _row.version).in_(pairs))

@@ -10,11 +10,11 @@ import contextlib
 import dataclasses
 import datetime as dt
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
+import msgspec
 import sqlalchemy as sa
 
 from ..transforms.errors import StoreUnavailableError
@@ -235,7 +235,7 @@ def document(
         "team_id": engagement["team_id"],
         "engagement_id": engagement["id"],
         "message_id": engagement["message_id"],
-        "sent_at": engagement["sent_at"].astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "sent_at": engagement["sent_at"].astimezone(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "direction": engagement["direction"],
         "subject": _unmarked(engagement["subject"]),
         "text": _unmarked(engagement["text"]),
@@ -257,7 +257,7 @@ def document(
 def digest(made: Document) -> str:
     """SHA-256 (hex) over all of a document's fields but the digest itself."""
     fields = {name: value for name, value in made.items() if name != "digest"}
-    return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(msgspec.json.encode(fields, order="deterministic")).hexdigest()
 
 
 def _unmarked(text: str) -> str:

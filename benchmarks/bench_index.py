@@ -1,0 +1,248 @@
+"""How fast does what waits on the search outbox reach the index, and what does a long outbox cost?
+
+    python benchmarks/bench_index.py [--engagements 20000] [--rounds 3] [--parts elasticsearch,fts,memory]
+
+* elasticsearch: `Outbox.drain` from MariaDB to Elasticsearch (reading rows, building documents, indexing, taking off the
+  outbox) beside a bare `helpers.streaming_bulk` of the same documents, ready-made in memory, in turns in the same run. Both
+  servers are started privately, with their full compilers. Goal: 0.8 of the bare rate or better.
+* fts: the same drain from SQLite to FTS5.
+* memory: how much a process grows while it drains 100,000 waiting rows.
+
+Prints one line of JSON a part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import datetime as dt
+import json
+import pathlib
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import elasticsearch
+import sqlalchemy as sa
+from elasticsearch import helpers
+
+from dealmail.io import documents, elasticsearch_index, index_check, migrate, removal, schema
+from dealmail.io.database import Database, DatabaseSpec
+from dealmail.io.outbox import Outbox
+from dealmail.io.search import SearchSpec, open_index
+from dealmail.sandbox import servers
+
+WORDS = [f"{a}{b}" for a in ("offer", "price", "ship", "plan", "team", "call", "note", "deal") for b in range(400)]
+
+
+def now() -> dt.datetime:
+    """The wall clock."""
+    return dt.datetime.now(dt.UTC)
+
+
+def fill(database: Database, count: int, size: int = 2000) -> None:
+    """Write `count` engagements with bodies of about `size` characters, two participants, two links and one copy each."""
+    chance = random.Random(7)  # noqa: S311
+    at = now()
+    for start in range(0, count, 1000):
+        rows, people, links, copies = [], [], [], []
+        for number in range(start, min(count, start + 1000)):
+            key = f"{chance.getrandbits(128):032x}"
+            mine = {"team_id": "bench", "engagement_id": key}
+            text = " ".join(chance.choices(WORDS, k=max(1, size // 8)))
+            sender = f"person{number % 997}@customer{number % 97}.example"
+            rows.append({
+                "team_id": "bench", "id": key, "message_id": f"{number}@bench.example", "sent_at": at - dt.timedelta(minutes=number),
+                "direction": "inbound", "sender_address": sender, "sender_name": f"Person {number % 997}", "subject": text[:40],
+                "text": text, "spans": [], "truncated": False, "flags": [], "content_digest": f"{number:064x}", "rank": "r",
+                "version": removal.clock_version(at), "created_at": at, "updated_at": at,
+            })  # fmt: skip
+            people += [
+                {**mine, "role": "from", "position": 0, "address": sender, "name": f"Person {number % 997}"},
+                {**mine, "role": "to", "position": 0, "address": "rep@team.example", "name": "Rep"},
+            ]
+            links += [
+                {**mine, "kind": "account", "target_id": f"a{number % 97}", "is_primary": True, "via": "domain"},
+                {**mine, "kind": "opportunity", "target_id": f"o{number % 97}", "is_primary": True, "via": "account"},
+            ]
+            copies.append({**mine, "mailbox_id": "m1", "gmail_id": f"{number:x}", "content_digest": f"{number:064x}"})
+        with database.engine.begin() as connection:
+            connection.execute(sa.insert(schema.engagement), rows)
+            connection.execute(sa.insert(schema.participant), people)
+            connection.execute(sa.insert(schema.engagement_link), links)
+            connection.execute(sa.insert(schema.engagement_copy), copies)
+
+
+def enqueue_all(database: Database) -> None:
+    """Put every engagement on the outbox."""
+    columns = (schema.engagement.c.team_id, schema.engagement.c.id, schema.engagement.c.version)
+    with database.engine.begin() as connection:
+        chosen = sa.select(*columns, sa.literal(False), schema.engagement.c.updated_at, sa.literal(0))
+        names = ["team_id", "engagement_id", "version", "is_delete", "enqueued_at", "attempts"]
+        connection.execute(sa.insert(schema.search_outbox).from_select(names, chosen))
+
+
+@contextlib.contextmanager
+def started(kind: type[servers.Server]) -> Iterator[Any]:
+    """A private server, stopped afterwards."""
+    server = kind(None)
+    try:
+        yield server.start()  # type: ignore[attr-defined]  # both kinds have it
+    finally:
+        server.stop()
+
+
+def drained(database: Database, index: Any, count: int) -> float:
+    """Seconds to drain `count` waiting rows to the index."""
+    outbox = Outbox(database, index, now=now)
+    begin = time.perf_counter()
+    done = 0
+    while done < count:
+        moved = outbox.drain(5000)
+        if not moved:
+            raise SystemExit(f"the outbox does not move: {outbox.down}")
+        done += moved
+    return time.perf_counter() - begin
+
+
+def bench_elasticsearch(count: int, rounds: int) -> dict[str, Any]:
+    """Drain and bare bulk in turns."""
+    with started(servers.MariaDbServer) as mariadb, started(servers.ElasticsearchServer) as server:
+        database = Database(DatabaseSpec(mariadb.url, mariadb.password_ref))
+        migrate.upgrade(database)
+        fill(database, count)
+        ready = [
+            {
+                "_op_type": "index", "_id": elasticsearch_index.document_id(*key), "version": found.version,
+                "version_type": "external_gte", "_source": found.document,
+            }
+            for batch in documents.all_documents(database)
+            for key, found in batch.items()
+        ]  # fmt: skip
+        bare, ours = [], []
+        with elasticsearch.Elasticsearch(server.url, request_timeout=120) as client:
+            for round_ in range(rounds + 1):  # the first one warms the server up and does not count
+                one = f"bare-{round_}"
+                settings = {
+                    "number_of_replicas": 0,
+                    "refresh_interval": "1s",
+                    "gc_deletes": elasticsearch_index.GC_DELETES,
+                }
+                client.indices.create(index=one, settings=settings, mappings=elasticsearch_index.MAPPING)
+                begin = time.perf_counter()
+                for _ in helpers.streaming_bulk(client, ({**a, "_index": one} for a in ready), chunk_size=500):
+                    pass
+                bare.append(count / (time.perf_counter() - begin))
+                client.indices.delete(index=one)
+                index = open_index(SearchSpec(server.url, index=f"drain-{round_}", replicas=0))
+                index.ensure()
+                enqueue_all(database)
+                ours.append(count / drained(database, index, count))
+                if round_ == rounds and not index_check.check(database, index).equal:
+                    raise SystemExit("the stores differ")
+                client.indices.delete(index=f"drain-{round_}-*")
+                index.close()
+        database.close()
+    ratios = [mine / theirs for mine, theirs in zip(ours[1:], bare[1:], strict=True)]
+    return {
+        "part": "elasticsearch", "documents": count, "rounds": rounds,
+        "bare_per_s": round(statistics.median(bare[1:])), "drain_per_s": round(statistics.median(ours[1:])),
+        "ratio": round(statistics.median(ratios), 2), "ratios": [round(r, 2) for r in ratios], "goal": 0.8,
+    }  # fmt: skip
+
+
+def bench_fts(count: int, rounds: int) -> dict[str, Any]:
+    """Drain to FTS5."""
+    rates = []
+    with tempfile.TemporaryDirectory() as folder:
+        database = Database(DatabaseSpec(f"sqlite:///{folder}/dealmail.db"))
+        migrate.upgrade(database)
+        fill(database, count)
+        for round_ in range(rounds):
+            index = open_index(SearchSpec(f"sqlite:///{folder}/search-{round_}.db"))
+            index.ensure()
+            enqueue_all(database)
+            rates.append(count / drained(database, index, count))
+            index.close()
+        database.close()
+    return {
+        "part": "fts",
+        "documents": count,
+        "drain_per_s": round(statistics.median(rates)),
+        "all": [round(r) for r in rates],
+    }
+
+
+def bench_memory(count: int = 100_000) -> dict[str, Any]:
+    """Peak growth of a process that drains `count` rows, measured in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        database = Database(DatabaseSpec(f"sqlite:///{folder}/dealmail.db"))
+        migrate.upgrade(database)
+        fill(database, count, 200)
+        enqueue_all(database)
+        database.close()
+        command = [sys.executable, __file__, "--drain-in", folder]
+        answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return {"part": "memory", "waiting": count, **json.loads(answer)}
+
+
+def drain_in(folder: pathlib.Path) -> dict[str, Any]:
+    """Drain what waits in `folder`; how much memory that took beyond the first 500 rows."""
+    database = Database(DatabaseSpec(f"sqlite:///{folder}/dealmail.db"))
+    index = open_index(SearchSpec(f"sqlite:///{folder}/search.db"))
+    index.ensure()
+    outbox = Outbox(database, index, now=now)
+    outbox.backlog()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    moved = outbox.drain(500)
+    one_batch = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    moved += outbox.drain(1_000_000)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "drained": moved,
+        "process_mb": before // 1024,
+        "one_batch_mb": (one_batch - before) // 1024,
+        "all_mb": (after - before) // 1024,
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    run: Any
+    arguments: tuple[int, ...]
+
+
+def main() -> None:
+    """Run the parts that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--engagements", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--parts", default="elasticsearch,fts,memory")
+    parser.add_argument("--drain-in", type=pathlib.Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.drain_in:
+        sys.stdout.write(json.dumps(drain_in(options.drain_in)) + "\n")
+        return
+    parts = {
+        "elasticsearch": _Part(bench_elasticsearch, (options.engagements, options.rounds)),
+        "fts": _Part(bench_fts, (options.engagements, options.rounds)),
+        "memory": _Part(bench_memory, ()),
+    }
+    for name in options.parts.split(","):
+        try:
+            answer = parts[name].run(*parts[name].arguments)
+        except servers.ServerUnavailableError as error:
+            answer = {"part": name, "skipped": str(error)}
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
