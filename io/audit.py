@@ -23,7 +23,7 @@ from ..transforms.errors import (
     PageTokenExpiredError,
 )
 from ..transforms.settings import TeamSettings
-from . import listings, mailboxes, schema
+from . import listings, mailboxes, schema, search_plan
 from .claims import ledger_rows
 from .database import Database
 from .gmail import Gmail
@@ -42,8 +42,9 @@ class MailboxAudit:
     """One mailbox's answer, at `at` (UTC). Gmail ids are in order, newest first.
 
     missing: Gmail has them and the ledger does not. shut: the ledger dropped them by a label, or as not found, and Gmail now
-    shows them as ordinary mail. stale: a copy is kept of what Gmail no longer has at all. repaired: whether these were handed
-    back to the normal path.
+    shows them as ordinary mail. stale: a copy is kept of what Gmail no longer has at all. unasked: how many a first sync by
+    search left out on purpose (io/search_plan.py); they count as known. repaired: whether the rest was handed back to the
+    normal path.
     """
 
     mailbox_id: str
@@ -53,6 +54,7 @@ class MailboxAudit:
     shut: tuple[str, ...]
     stale: tuple[str, ...]
     pending: int
+    unasked: int = 0
     repaired: bool = False
 
     @property
@@ -111,13 +113,19 @@ class Audit:
                     )
                 )
             )
-        missing = tuple(gmail_id for gmail_id in listed if gmail_id not in rows)
+            plan = search_plan.sampling(connection, mailbox_id)
+        unknown = tuple(gmail_id for gmail_id in listed if gmail_id not in rows)
+        left_out: set[str] = set()
+        if plan is not None and plan.finished_at is not None and unknown:
+            left_out.update(self._list(mailbox, gmail, mailbox.window_from, before_at=plan.created_at))
+        missing = tuple(gmail_id for gmail_id in unknown if gmail_id not in left_out)
         shut = tuple(gmail_id for gmail_id in listed if gmail_id in rows and _is_shut(rows[gmail_id]))
         gone = kept.difference(listed, on_the_way)
         if gone:
             gone.difference_update(self._list(mailbox, gmail, mailbox.window_from, spam_trash=True))
         stale = tuple(gmail_id for gmail_id in sorted(gone, reverse=True) if self._is_gone(mailbox, gmail, gmail_id))
-        found = MailboxAudit(mailbox_id, self._now(), len(listed), missing, shut, stale, pending or 0)
+        unasked = len(unknown) - len(missing)
+        found = MailboxAudit(mailbox_id, self._now(), len(listed), missing, shut, stale, pending or 0, unasked)
         if repair and not found.is_clean:
             self._repair(mailbox, found)
             found = dataclasses.replace(found, repaired=True)
@@ -150,9 +158,10 @@ class Audit:
             return ids  # the next claim recovers; until then everything it will find is honestly missing
 
     def _list(
-        self, mailbox: MailboxRow, gmail: Gmail, window_from: dt.datetime, *, spam_trash: bool = False
-    ) -> list[str]:
-        search = listings.search_for(window_from)
+        self, mailbox: MailboxRow, gmail: Gmail, window_from: dt.datetime, *, before_at: dt.datetime | None = None,
+        spam_trash: bool = False,
+    ) -> list[str]:  # fmt: skip
+        search = listings.search_for(window_from, before_at)
         for _ in range(_RESTARTS):
             found: dict[str, None] = {}
             token = ""

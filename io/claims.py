@@ -33,7 +33,7 @@ from ..transforms.errors import (
 )
 from ..transforms.records import ClaimedMessage, DueMailbox, Lane
 from ..transforms.settings import TeamSettings
-from . import listings, mailboxes, schema, watch
+from . import listings, mailboxes, schema, search_plan, watch
 from .database import Database
 from .gmail import Gmail
 from .google_signin import GmailAccounts
@@ -59,8 +59,9 @@ class ClaimSettings:
     batch: messages leased at once. lease_seconds: how long they may take. poll_interval: the time between two looks at a
     mailbox that no push announced. look_back: the least first sync. overlap: how far before the last confirmed time a
     recovery begins. topic: where Gmail pushes to; "" does without. backfill_share, live_share: the parts of the quota that
-    reading old mail, and any mail, may use; the rest is for finding out what is new. races: how often a claim reads again
-    after somebody else moved the cursor.
+    reading old mail, and any mail, may use; the rest is for finding out what is new. search_plan: whether a first sync may
+    ask Gmail's search for the CRM's people where that is cheaper. races: how often a claim reads again after somebody else
+    moved the cursor.
     """
 
     batch: int = 50
@@ -71,6 +72,7 @@ class ClaimSettings:
     topic: str = ""
     backfill_share: float = 0.8
     live_share: float = 0.95
+    search_plan: bool = False
     races: int = 3
 
     def __post_init__(self) -> None:
@@ -182,19 +184,30 @@ class GmailClaims:
         now = self._now()
         self._spend(mailbox, self._limits.profile)
         profile = gmail.profile()
+        with self._database.reading() as connection:
+            window_from = self._wanted_window(connection, mailbox, now)
+        if mailbox.window_from is not None:
+            window_from = min(window_from, mailbox.window_from)
+        searches = self._plan(mailbox, gmail, window_from) if self._settings.search_plan else []
 
         def work(connection: sa.Connection) -> MailboxRow:
-            window_from = self._wanted_window(connection, mailbox, now)
-            if mailbox.window_from is not None:
-                window_from = min(window_from, mailbox.window_from)
             moved = self._advance(
                 connection, mailbox, history_id=profile.history_id, confirmed_at=now, window_from=window_from, last_poll_at=now,
                 next_poll_at=next_poll(mailbox.id, now, self._settings.poll_interval),
             )  # fmt: skip
-            listings.start(connection, moved, "first_sync", window_from, now)
+            search_plan.start(connection, moved, "first_sync", window_from, now, searches=searches)
             return moved
 
         return self._database.transaction(work)
+
+    def _plan(self, mailbox: MailboxRow, gmail: Gmail, window_from: dt.datetime) -> list[str]:
+        """The searches of the first sync; none where it is to read everything."""
+        with self._database.reading() as connection:
+            searches = search_plan.crm_searches(connection, mailbox.team_id)
+        self._spend(mailbox, self._limits.list)
+        page = gmail.list_page(listings.search_for(window_from))
+        total = max(page.estimate, len(page.gmail_ids)) if page.next_page_token else len(page.gmail_ids)
+        return searches if search_plan.choose(total, len(searches), self._limits) == "search" else []
 
     def _read_history(self, mailbox: MailboxRow, gmail: Gmail, *, by_poll: bool) -> MailboxRow:
         """One page of records. With more to come the cursor is the page's last record, and the mailbox stays due."""
@@ -231,7 +244,7 @@ class GmailClaims:
                 columns["window_from"] = wanted
             moved = self._advance(connection, mailbox, **columns)
             if extended:
-                listings.start(connection, moved, "extend", wanted, now, before_at=mailbox.window_from)
+                search_plan.start(connection, moved, "extend", wanted, now, before_at=mailbox.window_from)
                 self._reopen_before_window(connection, moved, now)
             self._apply(connection, moved, changes, now)
             return moved
@@ -257,7 +270,7 @@ class GmailClaims:
             since = max(window_from, (mailbox.confirmed_at or window_from) - self._settings.overlap)
             listings.start(connection, moved, "recover", since, now)
             if since > window_from:
-                listings.start(connection, moved, "repair", window_from, now)
+                search_plan.start(connection, moved, "repair", window_from, now)
             return moved
 
         return self._database.transaction(work)
@@ -278,6 +291,10 @@ class GmailClaims:
             crm_changed = listing.kind == "targeted"
             actions = {i: decide_listed(rows.get(i), crm_changed=crm_changed) for i in page.gmail_ids}
             new = [gmail_id for gmail_id, action in actions.items() if action == "insert"]
+            if listing.kind == "sample":
+                new = search_plan.note_sample(connection, listing, new, page.next_page_token, now)
+            else:
+                listings.page_done(connection, listing, len(page.gmail_ids), page.estimate, page.next_page_token, now)
             self._ledger.add_pending(connection, moved, new, listing.lane, now)
             _set_rows(
                 connection,
@@ -287,7 +304,6 @@ class GmailClaims:
                 lane=0,
                 found_at=now,
             )
-            listings.page_done(connection, listing, len(page.gmail_ids), page.estimate, page.next_page_token, now)
             return moved
 
         return self._database.transaction(work)
@@ -367,7 +383,8 @@ class GmailClaims:
                 # Gmail refused a message of this mailbox for quota: asking for others would only be refused, too.
                 self._state(connection, current, "quota_delayed", GmailQuotaError.__name__, refused_until)
                 return []
-            lease_s, claimed = self._settings.lease_seconds, []
+            lease_s = self._settings.lease_seconds
+            claimed: list[ClaimedMessage] = []
             shares: tuple[tuple[Lane, float], ...] = (
                 ("live", self._settings.live_share),
                 ("backfill", self._settings.backfill_share),

@@ -40,7 +40,8 @@ class Listing:
     @property
     def search(self) -> str:
         """What Gmail is asked: epoch seconds, because plain dates mean midnight in California."""
-        return search_for(self.after_at, self.before_at, self.query)
+        # A sample walks the whole span; its query holds what it has drawn (io/search_plan.py).
+        return search_for(self.after_at, self.before_at, "" if self.kind == "sample" else self.query)
 
     @property
     def lane(self) -> Lane:
@@ -48,7 +49,7 @@ class Listing:
         return "live" if self.kind == "recover" else "backfill"
 
 
-_COLUMNS = [_TABLE.c[field.name] for field in dataclasses.fields(Listing)]
+COLUMNS = [_TABLE.c[field.name] for field in dataclasses.fields(Listing)]
 
 
 def search_for(after_at: dt.datetime, before_at: dt.datetime | None = None, terms: str = "") -> str:
@@ -65,11 +66,11 @@ def search_for(after_at: dt.datetime, before_at: dt.datetime | None = None, term
 
 
 def unfinished(connection: sa.Connection, mailbox_id: str) -> list[Listing]:
-    """The mailbox's open listings: recoveries first, then the oldest."""
+    """The mailbox's open listings: recoveries first, then the oldest, samples last."""
     query = (
-        sa.select(*_COLUMNS)
+        sa.select(*COLUMNS)
         .where(_TABLE.c.mailbox_id == mailbox_id, _TABLE.c.finished_at.is_(None))
-        .order_by(sa.case((_TABLE.c.kind == "recover", 0), else_=1), _TABLE.c.id)
+        .order_by(sa.case((_TABLE.c.kind == "recover", 0), (_TABLE.c.kind == "sample", 2), else_=1), _TABLE.c.id)
     )
     return [Listing(*row) for row in connection.execute(query)]
 
@@ -116,6 +117,11 @@ def page_done(
         connection, listing.id, page_token=next_token, listed=listed, estimate=max(listed, estimate, listing.estimate if next_token else 0),
         finished_at=None if next_token else now,
     )  # fmt: skip
+
+
+def set_query(connection: sa.Connection, listing_id: int, query: str) -> None:
+    """Keep `query` with the listing."""
+    _set(connection, listing_id, query=query)
 
 
 def _set(connection: sa.Connection, listing_id: int, **values: Any) -> None:
