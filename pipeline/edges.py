@@ -97,7 +97,7 @@ class OpenEdges:
         given = self._options
         claiming = ClaimSettings(
             batch=given.claim_batch, lease_seconds=given.lease_seconds, topic=given.topic,
-            poll_interval=dt.timedelta(minutes=given.poll_minutes),
+            poll_interval=dt.timedelta(minutes=given.poll_minutes), search_plan=given.search_plan,
         )  # fmt: skip
         return GmailClaims(self.database, self.accounts, Quota(self.database, given.quota), claiming, utc_now)
 
