@@ -9,6 +9,7 @@ import hashlib
 import json
 import pathlib
 import random
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -147,7 +148,8 @@ class Gmails:
     """
 
     def __init__(self, database: Database, clock: Any, sandbox: SandboxProcess, folder: pathlib.Path) -> None:
-        clock.at = dt.datetime.fromtimestamp(sandbox.client.call("advance", seconds=0)["now"], dt.UTC)
+        moved = sandbox.client.call("advance", seconds=0)["now"] - time.time()
+        clock.at = dt.datetime.fromtimestamp(sandbox.client.call("advance", seconds=-moved)["now"], dt.UTC)
         self.sales = Sales(database, clock)
         self.sales.add_team()
         self.database, self.clock, self.sandbox, self.client = database, clock, sandbox, sandbox.client
