@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import datetime as dt
+import importlib
 import json
 import os
 import pathlib
@@ -78,23 +80,22 @@ class Run:
             DemoFailedError: something failed, or the decisions are not as expected.
         """
         with contextlib.ExitStack() as stack:
+            sandbox, starting = self._start_sandbox(stack)
             try:
                 stores = stack.enter_context(open_stores(self._kind, self._folder, click.echo))
-                sandbox = stack.enter_context(self._sandbox())
+                database = Database(stores.database)
+                stack.callback(database.close)
+                migrate.upgrade(database)
+                starting.result()
             except (ServerUnavailableError, SandboxNotStartedError) as error:
                 raise DemoFailedError(str(error)) from error
-            ids = load(self._stage.world, sandbox.client) if self._stage.world else {}
-            database = migrate.open_database(stores.database) if self._kind == "embedded" else Database(stores.database)
-            stack.callback(database.close)
-            migrate.upgrade(database)
-            self._opt_in(database, stores, sandbox)
             job = JobProcess(self._job_options(stores, sandbox), self._folder / "job.log")
             stack.callback(job.stop)
+            job.start()  # before there is anything to do: it takes some seconds to load, and so does what comes next
+            ids = load(self._stage.world, sandbox.client) if self._stage.world else {}
+            self._opt_in(database, stores, sandbox)
             with self._open_display() as display:
-                display.say(
-                    f"{len(self._stage.mail)} mailboxes opted in; the job is starting, its log is {self._folder / 'job.log'}"
-                )
-                job.start()
+                display.say(f"{len(self._stage.mail)} mailboxes opted in; the job's log is {self._folder / 'job.log'}")
                 self._wait_settled(database, display, job)
                 display.say(
                     f"the first sync is complete after {time.monotonic() - self._began:.0f} s; new mail arrives ..."
@@ -112,6 +113,19 @@ class Run:
         self._judge(report, compared, push)
 
     # --- the parts -----------------------------------------------------------------------------------------------------
+    def _start_sandbox(self, stack: contextlib.ExitStack) -> tuple[SandboxProcess, concurrent.futures.Future[Any]]:
+        """The sandbox, which ends with `stack`, and its start, which goes on beside what the caller does."""
+        starter = stack.enter_context(concurrent.futures.ThreadPoolExecutor(1, "sandbox"))
+        sandbox = self._sandbox()
+        starting = starter.submit(sandbox.start)
+
+        def stop() -> None:
+            concurrent.futures.wait([starting])
+            sandbox.stop()
+
+        stack.callback(stop)
+        return sandbox, starting
+
     def _sandbox(self) -> SandboxProcess:
         if self._stage.world is not None:
             return SandboxProcess()
@@ -142,6 +156,7 @@ class Run:
             sign_in.grant(box.id, sandbox.client.grant(address), [SCOPE], address)
 
     def _job_options(self, stores: Stores, sandbox: SandboxProcess) -> list[str]:
+        self._signed_in(stores, sandbox)
         options = [
             *stores.options("_"),
             f"--gmail_endpoint={sandbox.gmail}",
@@ -184,6 +199,7 @@ class Run:
     ) -> list[float]:
         """Let the world's arrivals happen, one after the other; the seconds from each to its decision."""
         took: list[float] = []
+        threading.Thread(target=importlib.import_module, args=("dealmail.io.audit",), daemon=True).start()  # for later
         arrivals = self._stage.world.arrivals if self._stage.world else ()
         for _, group in groupby(arrivals, key=lambda arrival: arrival.delay):
             together = list(group)

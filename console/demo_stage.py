@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import sqlalchemy as sa
 
@@ -14,7 +14,6 @@ from ..io.schema import mailbox, message, own_domain, team, user, user_address
 from ..sandbox.mail_sources import MailSourceError, parse_mail_option
 from ..sandbox.sample.model import World
 from ..sandbox.sample.world import build_world
-from ..transforms.domains import company_domain
 from .context import BadInputError
 
 
@@ -77,6 +76,8 @@ def own_stage(mail: str, owner: str | None, crm: str | None) -> Stage:
 
 def add_owners(database: Database, stage: Stage, now: dt.datetime) -> None:
     """Make each mailbox's owner a user where the CRM names none, and its company's domain the team's own where it names none."""
+    from ..transforms.domains import company_domain
+
     found = {"team_id": stage.team_id}
 
     def work(connection: sa.Connection) -> None:
@@ -142,6 +143,3 @@ def compare(database: Database, world: World, ids: Mapping[str, str]) -> Compari
         f"mail {key} is {names.count(key)} engagements" for key in sorted(set(names)) if names.count(key) > 1
     ]
     return Comparison(agree, len(final), tuple(differences))
-
-
-Clock = Callable[[], dt.datetime]
