@@ -24,7 +24,7 @@ _EXTERNAL_WORD = re.compile(
     r"\bexternal\b|\bextern(?:e|er|es|o|a|al)?\b|outside (?:of )?(?:the|your|our) (?:organi[sz]ation|company)", re.I
 )
 _FOOTER = re.compile(
-    r"^(?:--[ ]?|_{4,}|-{4,}|={4,}|\*{4,}|--~--~.*|You received this message because you are subscribed to .*)[ \t]*$",
+    r"^(?:--[ ]?|_{20,}|--~--~.*|You received this message because you are subscribed to .*)[ \t]*$",
     re.M,
 )
 _BANNER_END = re.compile(r"\n[ \t]*\n|\n[ \t]*[-_=*]{4,}[ \t]*\n|\n")
