@@ -1,0 +1,389 @@
+"""One scenario, played: events and bad weather round by round, then calm, then the oracle's verdict."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import datetime as dt
+import pathlib
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import sqlalchemy as sa
+
+from dealmail.io import index_check, schema
+from dealmail.io.audit import Audit
+from dealmail.io.consent_flow import SignIn
+from dealmail.io.crm_import import import_csv
+from dealmail.io.database import Database, DatabaseSpec
+from dealmail.io.gmail import SCOPE
+from dealmail.io.google_signin import GmailAccounts, GoogleSettings, store_credential
+from dealmail.io.ledger import RESTING
+from dealmail.io.mailboxes import Mailboxes, mailbox_id
+from dealmail.io.quota import Quota, QuotaLimits
+from dealmail.io.search import SearchSpec, open_index
+from dealmail.io.vault import Vault, read_keys
+from dealmail.pipeline import engines
+from dealmail.pipeline.options import JobOptions
+from dealmail.sandbox.client import SandboxClient
+
+from . import mails, oracle, processes
+from .events import Events
+from .processes import Child, Shared
+from .truth import Truth
+
+UNITS: Final = 900
+"""Units a minute and mailbox: few enough that a first sync and a burst meet the limit."""
+POLL: Final = dt.timedelta(minutes=15)
+_TOKEN_KEY: Final = "0123456789abcdef0123456789abcdef"  # guards nothing: mail of scenarios is made up
+_CALM_STEPS: Final = 60
+_STEP_S: Final = 90.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How large a scenario is, and how bad its weather: `fault_rate` of Gmail's calls go wrong in one way or another."""
+
+    seed: int
+    mailboxes: int = 20
+    rounds: int = 6
+    events_a_round: int = 16
+    fault_rate: float = 0.05
+    calm: bool = False
+
+
+@dataclasses.dataclass
+class Result:
+    """What a scenario came to. `faults` counts by kind; `log` is what the processes had to say."""
+
+    seed: int
+    events: int = 0
+    messages: int = 0
+    kills: int = 0
+    faults: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    verdict: oracle.Verdict = dataclasses.field(default_factory=oracle.Verdict)
+    completeness: float = 0.0
+    repaired: int = 0
+    seconds: float = 0.0
+    log: str = ""
+
+    @property
+    def is_good(self) -> bool:
+        """Nothing lost, doubled or wrong, and the audit says 100 %."""
+        return self.verdict.is_good and self.completeness == 100.0
+
+
+def play(plan: Plan, template: pathlib.Path, keep: pathlib.Path | None = None) -> Result:
+    """Play a scenario over a copy of the empty database `template`; files are kept in `keep` where given."""
+    began = time.monotonic()
+    shm = pathlib.Path("/dev/shm")  # noqa: S108 (a folder of our own in it)
+    folder = keep or pathlib.Path(tempfile.mkdtemp(prefix="dealmail-chaos-", dir=shm if shm.is_dir() else None))
+    folder.mkdir(exist_ok=True, parents=True)
+    try:
+        scenario = Scenario(plan, folder, template)
+        try:
+            scenario.run()
+        finally:
+            scenario.close()
+        result = scenario.result
+        result.log = scenario.log.read_text(errors="replace") if scenario.log.exists() else ""
+    finally:
+        if keep is None:
+            shutil.rmtree(folder, ignore_errors=True)
+    result.seconds = time.monotonic() - began
+    return result
+
+
+class Scenario:
+    """The parts of one scenario while it is played."""
+
+    def __init__(self, plan: Plan, folder: pathlib.Path, template: pathlib.Path) -> None:
+        self.plan = plan
+        self.result = Result(plan.seed)
+        self.log = folder / "log.txt"
+        self._chance = random.Random(f"weather:{plan.seed}")  # noqa: S311 (repeatable)
+        self._clock = Shared()
+        self._jobs: list[Child] = []
+        self._excused: set[int] = set()
+        self._spec = DatabaseSpec(f"sqlite:///{folder}/dealmail.db")
+        shutil.copy(template, folder / "dealmail.db")
+        (folder / "key").write_text(_TOKEN_KEY)
+        self._vault = Vault(read_keys(f"file:{folder}/key"))
+        self._addresses = mails.users(plan.mailboxes)
+        self._sandbox, ends = processes.start_sandbox(self._addresses, plan.seed, self.log)
+        self._client = SandboxClient(ends["gmail"])
+        (folder / "client.json").write_text(__import__("json").dumps(ends["oauth_client"]))
+        self._google = GoogleSettings(ends["gmail"], f"file:{folder}/client.json")
+        self._options = JobOptions(
+            database=self._spec, gmail_endpoint=ends["gmail"], oauth_client=f"file:{folder}/client.json",
+            token_key=f"file:{folder}/key", subscription=ends["subscription"], topic=ends["topic"],
+            pubsub_endpoint=ends["pubsub"], fetch_threads=8, quota=QuotaLimits(mailbox_minute=UNITS),
+        )  # fmt: skip
+        self._graph = engines.local_graph(self._options)
+        self._truth = Truth(self._addresses, self._clock.true_now())
+        self._events = Events(self._client, self._truth, plan.seed, self._clock.true_now)
+        self._troubles: list[Callable[[], None]] = [
+            self._expire_cursors, self._expire_cursors, self._revoke, self._revoke, self._expire_tokens, self._jump,
+            self._second_job, self._second_job, self._close_gmail, self._switch_off, self._import_crm, self._extend,
+        ]  # fmt: skip
+
+    # --- the course of things --------------------------------------------------------------------------------------
+    def run(self) -> None:
+        """From the first opt-in to the verdict."""
+        self._events.load()
+        self._opt_in()
+        self._blow()
+        for _ in range(self.plan.rounds):
+            self._round()
+        self._calm_down()
+        self._judge()
+
+    def close(self) -> None:
+        """End every process."""
+        for child in [*self._jobs, self._sandbox]:
+            child.kill()
+        self._client.close()
+        self._graph.close()
+
+    def _round(self) -> None:
+        calm = self.plan.calm
+        fuse = None if calm else int(10 ** self._chance.uniform(1.2, 3.3))
+        self._start(fuse)
+        parts = 1 if calm else self._chance.randrange(1, 4)
+        for part in range(parts):
+            self._events.happen(self.plan.events_a_round // parts)
+            if not calm and self._chance.random() < 0.6:
+                self._chance.choice(self._troubles)()
+            self._let_work(looks=2 if part + 1 < parts else 4)
+            self._advance(self._chance.choice([3, 20, 65, 130, 400, 1000, 4000]))
+        self._let_work(looks=2)
+        if calm or self._chance.random() < 0.2:
+            return
+        self._kill()
+        self._advance(self._chance.choice([1, 11, 130]))
+
+    def _calm_down(self) -> None:
+        """Good weather, every consent back, and time to poll: what must be there at the end is there after it."""
+        self._kill()
+        self._client.set_faults()
+        for address in self._addresses:
+            self._client.set_state(address, "ok")
+        self._clock.add(Shared.JOB, -self._clock.get(Shared.JOB))
+        self._excuse()
+        self._consent_again()
+        self._start()
+        polls = 0
+        for _ in range(_CALM_STEPS):
+            self._let_work(looks=3, patience=30)
+            self._consent_again()
+            wait = self._next_due()
+            if polls >= 3 and self._is_settled():
+                break
+            if self._is_settled():
+                polls += 1
+                wait = POLL + dt.timedelta(seconds=61)
+            self._advance(max(1.0, wait.total_seconds()))
+        self._kill(counted=False)
+
+    # --- the job ---------------------------------------------------------------------------------------------------
+    def _start(self, fuse: int | None = None) -> None:
+        if not any(job.status is None for job in self._jobs):
+            self._jobs.append(processes.start_job(self._options, self._graph, self._clock, self.log, fuse))
+
+    def _kill(self, *, counted: bool = True) -> None:
+        for job in self._jobs:
+            killed = job.kill()
+            self.result.kills += (killed and counted) or job.status == -9 and not killed
+            if job.status not in {-9, 0}:
+                self.result.verdict.wrong.append(f"the job ended with exit code {job.status}")
+        self._jobs.clear()
+
+    def _let_work(self, looks: int, patience: float = 6.0) -> None:
+        """Until the job has looked around `looks` times and found nothing to do, or is dead, or `patience` s are over."""
+        start, deadline = self._clock.get(Shared.IDLE), time.monotonic() + patience
+        while self._clock.get(Shared.IDLE) - start < looks and time.monotonic() < deadline:
+            if all(job.status is not None for job in self._jobs):
+                return
+            time.sleep(0.005)
+
+    def _advance(self, seconds: float) -> None:
+        self._excuse()
+        self._clock.add(Shared.TRUE, seconds)
+        self._client.advance(seconds)
+
+    # --- weather ---------------------------------------------------------------------------------------------------
+    def _blow(self) -> None:
+        if self.plan.calm:
+            return
+        rate = self.plan.fault_rate
+        share = {"429": 0.2, "403": 0.2, "500": 0.2, "503": 0.1, "timeout": 0.1, "drop": 0.2}
+        common = {name: rate * part for name, part in share.items()} | {"timeout_seconds": 0.05}
+        if self._chance.random() < 0.5:
+            common["retry_after"] = self._chance.choice([1, 5, 30])
+        parts = {"methods": ["messages.get"], "500": 0.06, "drop": 0.03, "429": 0.03}
+        push = {"lost": 0.2, "double": 0.2, "delay": 0.25, "delay_seconds": self._chance.choice([0.05, 0.3, 1.0])}
+        self._client.set_faults(common, parts, push, {"bare_stubs": 0.2, "empty_pages": 0.2}, {"token_500": rate})
+
+    def _expire_cursors(self) -> None:
+        for address in self._some(6):
+            self._client.expire_history(address)
+            self._note("expired cursor")
+
+    def _revoke(self) -> None:
+        for address in self._some(3):
+            self._client.revoke(address)
+            self._note("revoked token")
+        self._let_work(looks=1)
+        if self._chance.random() < 0.7:
+            self._consent_again()
+
+    def _expire_tokens(self) -> None:
+        self._client.expire_access()
+        self._note("expired access tokens")
+
+    def _jump(self) -> None:
+        self._excuse()
+        self._clock.add(Shared.JOB, self._chance.choice([-3600, -300, -40, 45, 240, 3700]))
+        self._excuse()
+        self._note("clock jump")
+
+    def _second_job(self) -> None:
+        fuse = int(10 ** self._chance.uniform(1.5, 3.3))
+        self._jobs.append(processes.start_job(self._options, self._graph, self._clock, self.log, fuse))
+        self._note("second job")
+
+    def _close_gmail(self) -> None:
+        for address in self._some(2):
+            self._client.set_state(address, self._chance.choice(["gmail_off", "domain_policy", "suspended"]))
+            self._note("Gmail closed")
+        self._let_work(looks=1)
+        for address in self._addresses:
+            self._client.set_state(address, "ok")
+
+    def _switch_off(self) -> None:
+        """A user turns import off for a while: nothing may be written meanwhile, and nothing be missing afterwards."""
+        address = self._chance.choice(self._addresses)
+        box = mailbox_id(mails.TEAM, address)
+        with self._database() as database:
+            boxes = Mailboxes(database, self._clock.job_now)
+            boxes.turn_off(box, address)
+            before = self._settled_rows(database, box)
+        self._events.happen(3)
+        self._let_work(looks=1)
+        with self._database() as database:
+            if self._settled_rows(database, box) != before:
+                self.result.verdict.wrong.append(f"{box}: written to while import is off")
+            Mailboxes(database, self._clock.job_now).turn_on(box, address)
+        self._note("import off and on")
+
+    def _import_crm(self) -> None:
+        if self._truth.late_domain_known:
+            return
+        self._truth.late_domain_known = True
+        with self._database() as database:
+            import_csv(database, mails.TEAM, mails.late_crm_csv(), self._clock.job_now)
+
+    def _extend(self) -> None:
+        number = self._chance.randrange(len(self._addresses))
+        self._truth.extended.add(self._addresses[number])
+        with self._database() as database:
+            import_csv(database, mails.TEAM, mails.old_deal_csv(number, self._truth.start.date()), self._clock.job_now)
+
+    def _some(self, most: int) -> list[str]:
+        return self._chance.sample(self._addresses, self._chance.randrange(1, most + 1))
+
+    def _note(self, fault: str) -> None:
+        self.result.faults[fault] += 1
+
+    def _excuse(self) -> None:
+        """The minutes in which a clock jumps may hold the units of two: note the one that it is now."""
+        self._excused.add(int(self._clock.true_now().timestamp()) // 60 * 60)
+
+    # --- people ----------------------------------------------------------------------------------------------------
+    def _opt_in(self) -> None:
+        now = self._clock.job_now
+        with self._database() as database:
+            import_csv(database, mails.TEAM, mails.crm_csv(len(self._addresses), self._truth.start.date()), now)
+            boxes = Mailboxes(database, now)
+            for number, address in enumerate(self._addresses):
+                box = boxes.add(mails.TEAM, f"u{number}", address)
+                token = {"refresh_token": self._client.grant(address), "scopes": [SCOPE]}
+                database.transaction(
+                    lambda connection, box=box, token=token: store_credential(
+                        database, self._vault, connection, mails.TEAM, box.id, "oauth", token, now()
+                    )
+                )
+                boxes.turn_on(box.id, address)
+
+    def _consent_again(self) -> None:
+        """Users whose consent is gone give it once more."""
+        with self._database() as database:
+            for box in Mailboxes(database, self._clock.job_now).all(mails.TEAM, import_on=True):
+                if box.state in RESTING:
+                    token = self._client.grant(box.address)
+                    SignIn(database, self._vault, self._google, self._clock.job_now).grant(
+                        box.id, token, [SCOPE], box.address
+                    )
+
+    # --- looking ---------------------------------------------------------------------------------------------------
+    @contextlib.contextmanager
+    def _database(self) -> Iterator[Database]:
+        """Open only while it is used: what is open would be shared with the next fork."""
+        database = Database(self._spec)
+        try:
+            yield database
+        finally:
+            database.close()
+
+    def _is_settled(self) -> bool:
+        waiting = [
+            sa.select(schema.message.c.gmail_id).where(schema.message.c.state == "pending"),
+            sa.select(schema.listing.c.id).where(schema.listing.c.finished_at.is_(None)),
+            sa.select(schema.search_outbox.c.version),
+            sa.select(schema.mailbox.c.id).where(schema.mailbox.c.state != "live"),
+        ]
+        with self._database() as database, database.reading() as connection:
+            return not any(connection.execute(query.limit(1)).first() for query in waiting)
+
+    def _next_due(self) -> dt.timedelta:
+        from dealmail.io.ledger import Ledger
+
+        now = self._clock.job_now()
+        with self._database() as database:
+            due = Ledger(database, self._clock.job_now).next_due(now)
+        return max(dt.timedelta(0), min(due - now, POLL) if due else POLL)
+
+    def _settled_rows(self, database: Database, box: str) -> tuple[int, int]:
+        message, copy = schema.message.c, schema.engagement_copy.c
+        with database.reading() as connection:
+            decided = sa.select(sa.func.count()).where(message.mailbox_id == box, message.state == "decided")
+            copies = sa.select(sa.func.count()).where(copy.mailbox_id == box)
+            return connection.scalar(decided) or 0, connection.scalar(copies) or 0
+
+    def _judge(self) -> None:
+        result, now = self.result, self._clock.job_now
+        with self._database() as database:
+            audit = Audit(database, GmailAccounts(database, self._vault, self._google, now), Quota(database), now)
+            found = [one for box in self._addresses if (one := audit.run(mailbox_id(mails.TEAM, box)))]
+            result.completeness = min((one.completeness for one in found), default=0.0)
+            if len(found) < len(self._addresses):
+                result.verdict.wrong.append(f"{len(self._addresses) - len(found)} mailboxes have no window")
+            result.repaired = sum(len(one.stale) for one in found)
+            verdict = oracle.compare(database, self._truth)
+            index = open_index(SearchSpec(self._spec.url))
+            index.ensure()
+            report = index_check.check(database, index, mails.TEAM)
+            index.close()
+        verdict.wrong += result.verdict.wrong
+        if not report.equal or report.waiting:
+            verdict.wrong.append(f"the index differs: {report.differences}, {report.waiting} waiting, {report.parked} parked")
+        verdict.wrong += oracle.over_quota(self._client.quota_ledger(), UNITS, self._excused)
+        result.verdict = verdict
+        counters = self._client.counters()
+        result.faults.update({name: count for name, count in counters["faults"].items()})
+        result.events, result.messages = self._truth.events, len(self._truth.items)
