@@ -145,7 +145,7 @@ _REPLY_SUBJECT: Final = re.compile(
     re.I,
 )
 _REPLY_TEXT: Final = re.compile(
-    r"out of (?:the |my )?(?:office|town)|away from (?:my|the) (?:office|desk|mail|e-?mail)|on (?:vacation|holiday|annual leave|leave|parental|maternity)|automatic(?:ally)? (?:reply|response|generated)|auto-?(?:reply|response|generated)|limited access to (?:e-?mail|my)|"
+    r"out of (?:the |my )?(?:office|town)|away from (?:my|the) (?:office|desk|mail|e-?mail)|on (?:vacation|holiday|annual leave|leave|parental|maternity)|automatic(?:ally)? (?:reply|response)|auto-?(?:reply|response)|limited access to (?:e-?mail|my)|"
     r"will be (?:back|returning|out|away)|nicht im (?:büro|haus)|abwesend|urlaub|absent|congés|vacaciones|in ferie",
     re.I,
 )
