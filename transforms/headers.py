@@ -31,7 +31,7 @@ BLIND: Final = frozenset({"bcc", "resent-bcc", "x-bcc", "x-original-bcc"})
 
 _ENCODED_WORD: Final = re.compile(r"=\?([^?\s]{1,80})\?([bBqQ])\?([^?]*)\?=")
 _BETWEEN_WORDS: Final = re.compile(r"(\?=)[ \t\r\n]+(?==\?[^?\s]{1,80}\?[bBqQ]\?)")
-_FOLDS: Final = re.compile(r"[ \t]*[\r\n]+[ \t]*|\t")
+_FOLDS: Final = re.compile(r"(?<![ \t])[ \t]*+[\r\n]++[ \t]*+|[\r\n]++[ \t]*+|\t")  # linear on rows of spaces too
 _CONTROLS: Final = re.compile(r"[\x00-\x1f]")
 _SPACES: Final = re.compile(r"\s+")
 

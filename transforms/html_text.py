@@ -322,7 +322,7 @@ def _tidy(text: str, html: str) -> str:
         text = _LINK.sub(_shorten_link, text)
     lines = text.split("\n")
     if "<pre" in html or "<PRE" in html:
-        lines = [line.rstrip() for line in lines]
+        lines = [_CELLS.sub("\t", line.rstrip()) for line in lines]
     else:
         lines = [
             _tidy_line(line) if " " in line[:1] or "\t" in line or "  " in line else line.rstrip() for line in lines

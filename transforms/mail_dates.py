@@ -24,8 +24,9 @@ _MONTHS: Final = {
         ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"), start=1
     )
 }
+_MAX_DATE: Final = 200
 _COMMON: Final = re.compile(
-    r"\s*(?:[A-Za-z]{3},)?\s*(\d{1,2}) ([A-Za-z]{3}) (\d{4}) (\d\d):(\d\d)(?::(\d\d))? (?:([+-])(\d\d)(\d\d)|GMT|UTC|UT|Z)(?:\s*\([^()]*\))?\s*"
+    r"(?:[A-Za-z]{3}, ?)?(\d{1,2}) ([A-Za-z]{3}) (\d{4}) (\d\d):(\d\d)(?::(\d\d))? (?:([+-])(\d\d)(\d\d)|GMT|UTC|UT|Z)(?: ?\([^()]*\))?"
 )
 
 
@@ -47,6 +48,7 @@ def parse_date(value: str) -> dt.datetime | None:
 
     A date without a zone, or with -0000, is taken as UTC (section 3.3). Two-digit years count from 1950. Never raises.
     """
+    value = value[:_MAX_DATE].strip()
     match = _COMMON.fullmatch(value)
     try:
         if match is not None:
@@ -64,7 +66,7 @@ def parse_date(value: str) -> dt.datetime | None:
                 return when
             offset = dt.timedelta(hours=int(zone_hours), minutes=int(zone_minutes))
             return when - offset if sign == "+" else when + offset
-        found = parsedate_tz(value[:200])
+        found = parsedate_tz(value)
         if found is None:
             return None
         when = dt.datetime(*found[:5], min(found[5], 59), tzinfo=dt.UTC)

@@ -26,10 +26,10 @@ _WROTE: Final = re.compile(
     re.IGNORECASE,
 )
 _STARTS: Final = re.compile(
-    r"^\s*(?:>+\s*)?(?:On|Am|Le|El|Em|Il|Op|Den|Dne|Dnia|W dniu|På|Pe|La|Ons?dag|\d|On|Den|El|Tra|Vào|Pada|Στις|В|Дня|Von|From|"
-    r"[\"'<\w].{0,80}(?:<|\[mailto:|@))",
+    r"^(?:(?:On|Am|Le|El|Em|Il|Op|Den|Dne|Dnia|W dniu|På|Pe|La|Tra|Vào|Pada|Στις|В|Дня)\b|\d|[A-ZА-Я]\w{1,3}\.? \d|[а-я]{2}, \d)",
     re.IGNORECASE,
 )
+_STARTS_WEAKLY: Final = re.compile(r"^[\"'<\w].{0,80}(?:<|\[mailto:|@)")
 _ORIGINAL: Final = frozenset({
     "original message", "original appointment", "ursprüngliche nachricht", "urspr. nachricht", "originalnachricht",
     "message d'origine", "message original", "mensaje original", "mensagem original", "messaggio originale",
@@ -96,25 +96,24 @@ def _take_marks(lines: list[str], quoted: list[bool]) -> list[str]:
     """The lines without marks; `quoted` is set where the marks say so."""
     clean: list[str] = []
     opened: list[bool] = []
+    depth = 0  # how many of the opened are quotes
     for index, line in enumerate(lines):
-        inside = any(opened)
+        inside = depth > 0
         bare = line
         if QUOTE_OPEN in line or BLOCK_OPEN in line or QUOTE_CLOSE in line:
             bare = _MARKS.sub("", line)
-            before_first = len(_MARKS.split(line, maxsplit=1)[0].strip()) > 0
+            before_first = bool(_MARKS.split(line, maxsplit=1)[0].strip())
             for mark in _MARKS.findall(line):
                 if mark == QUOTE_CLOSE:
-                    if opened:
-                        opened.pop()
+                    depth -= bool(opened and opened.pop())
                 else:
-                    opened.append(
-                        (mark == QUOTE_OPEN and not _forwarded_before(clean))
-                        or (mark == BLOCK_OPEN and _attributed_before(clean))
-                    )
-            inside = inside or (any(opened) and not before_first)
-        quoted[index] = inside and not (
-            bare and QUOTE_CLOSE in line and line.strip()[0] == QUOTE_CLOSE and not any(opened)
-        )
+                    is_quote = not _forwarded_before(clean) if mark == QUOTE_OPEN else _attributed_before(clean)
+                    opened.append(is_quote)
+                    depth += is_quote
+                    inside = inside or (is_quote and not before_first)
+            if not depth and line.lstrip()[0] == QUOTE_CLOSE:
+                inside = False  # what follows the last closing mark is the writer's own
+        quoted[index] = inside
         clean.append(bare)
     return clean
 
@@ -195,19 +194,28 @@ _RULER_LETTERS: Final = "-_=*> \t"
 _RULERS: Final = frozenset("-_=*")
 
 
+_FACT: Final = re.compile(r"\d|@")
+
+
 def _attribution(lines: list[str], quoted: list[bool], last: int) -> tuple[int, int]:
     """Where the attribution whose last line is `last` starts, wrapped over at most four lines, and the line after it; else 0, 0."""
     if len(lines[last]) > _MAX_LINE or quoted[last]:
         return 0, 0
     joined = ""
+    weak = (0, 0)
     for start in range(last, max(-1, last - 4), -1):
         part = lines[start].strip()
         if not part or quoted[start] or len(joined) + len(part) > _MAX_LINE:
             break
         joined = f"{part} {joined}".strip()
-        if _STARTS.match(part) and _WROTE.search(joined) and (start == last or re.search(r"\d|@", joined)):
-            return start, last + 1
-    return 0, 0
+        if start == last and _WROTE.search(part) is None and len(part) > 20:
+            break  # the verb stands at the end; only its last word or two may be on a line of their own
+        if _WROTE.search(joined) and (start == last or _FACT.search(joined)):
+            if _STARTS.match(part):
+                return start, last + 1
+            if _STARTS_WEAKLY.match(part):
+                weak = (start, last + 1)
+    return weak
 
 
 def _quote_end(lines: list[str], quoted: list[bool], start: int) -> int:

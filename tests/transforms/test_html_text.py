@@ -1,0 +1,172 @@
+"""HTML to text: what is visible stays and reads well, what is hidden goes, nothing takes long."""
+
+from __future__ import annotations
+
+import re
+import time
+import tracemalloc
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dealmail.transforms.html_text import html_to_text, is_hidden, is_hostile, reduce_html, slow_text
+
+
+def text(html: str) -> str:
+    return re.sub("[\ufdd0-\ufdd2]", "", html_to_text(html)[0])
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<div style="display:none">HIDDEN</div>seen', '<div style="color:red; DISPLAY : none">HIDDEN</div>seen',
+        "<div style='display:none !important;'>HIDDEN</div>seen", '<DIV STYLE="DISPLAY: none">HIDDEN</DIV>seen',
+        '<span hidden>HIDDEN</span>seen', '<div style="visibility:hidden">HIDDEN</div>seen',
+        '<div style="max-height:0px;overflow:hidden;opacity:0">HIDDEN</div>seen', "<script>HIDDEN</script>seen",
+        "<style>.HIDDEN{}</style>seen", "<title>HIDDEN</title>seen", "<!-- HIDDEN -->seen",
+        '<img src="https://track.example/HIDDEN.gif" width="1" height="1" alt="HIDDEN">seen',
+        "<style>.pre{display:none!important}</style><div class=\"pre\">HIDDEN</div>seen",
+        "<!--[if mso]>HIDDEN<![endif]-->seen", "seen<!-- HIDDEN", 'seen<img alt="HIDDEN',
+    ],
+)  # fmt: skip
+def test_case_83_what_is_hidden_goes(html):
+    assert text(html) == "seen"
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<p style="font-size:0.9em">seen</p>', '<td style="font-size:0px"><span style="font-size:12px">seen</span></td>',
+        '<p style="max-height:0.5em">seen</p>', '<p style="line-height:0;display:block">seen</p>',
+        '<a style="mso-hide:all">seen</a>', '<p style="opacity:0.9">seen</p>', "<p>display:none</p>", "<p>hidden</p>",
+        "<style>@media print{.x{display:none}}</style><p class=x>seen</p>",
+        "<style>.x{display:none}.x{display:block}</style><p class=x>seen</p>",
+        '<p class="hidden-xs">seen</p>', '<p title="display:none">seen</p>', '<p style="height:0;overflow:visible">seen</p>',
+        '<p title="x>y" style="color:red">seen</p>',
+    ],
+)  # fmt: skip
+def test_case_83_what_is_visible_stays(html):
+    assert text(html) in {"seen", "display:none", "hidden"}
+
+
+def test_case_83_blocks_lists_tables_and_links_read_well():
+    html = (
+        "<h1>Offer</h1><p>Dear <b>A</b>nn,<br>see&nbsp;below.</p><ul><li>one</li><li>two<ul><li>deep</li></ul></li></ul>"
+        "<ol><li>first</li><li>second</li></ol><table><tr><td>Price</td><td>5 €</td></tr><tr><td>Tax</td><td>1 €</td></tr></table>"
+        '<p><a href="https://x.example/offer">our site</a>, <a href="mailto:a@x.example">a@x.example</a>, '
+        '<a href="https://x.example/">x.example</a></p><pre>  kept\n    as is</pre>'
+    )
+    assert text(html).split("\n") == [
+        "Offer", "", "Dear Ann,", "see below.", "", "  • one", "  • two", "    • deep", "  1. first", "  2. second",
+        "Price\t5 €", "Tax\t1 €", "", "our site (https://x.example/offer), a@x.example, x.example", "", "  kept", "    as is",
+    ]  # fmt: skip
+
+
+def test_case_83_a_page_long_tracking_link_is_shortened():
+    assert text(f'<a href="https://click.example/{"x" * 500}">Read</a>') == "Read (https://click.example/…)"
+
+
+@pytest.mark.parametrize(
+    ("style", "hidden"),
+    [("display:none", True), ("DISPLAY: NONE !important", True), ("display:none-such", False), ("", False), (";;:;", False),
+     ("max-height:0;overflow:hidden", True), ("max-height:0", False), ("height:0px;overflow:hidden", True), ("font-size:0", False)],
+)  # fmt: skip
+def test_is_hidden_compares_whole_declarations(style, hidden):
+    assert is_hidden(style) is hidden
+
+
+def numbered(count: int, item: str) -> str:
+    return " ".join(item.format(n) for n in range(count))
+
+
+HOSTILE = {
+    "attributes": "<p " + numbered(100_000, "a{}=1") + ">x",
+    "attributes behind >": "<p " + numbered(80_000, 'a{}="<>"') + ">x",
+    "many long tags": ("<p " + numbered(150, "{:x}") + ">x") * 1_500,
+    "attributes of slashes": '<p ="data:;base64,' + "a/" * 300_000 + '">x',
+    "open formatting": "<p>" + numbered(2_000, "<b id={}>") + "</p>" + "<p>x</p>" * 2_000,
+    "open fonts": numbered(10_000, "<p><font size={}>x"),
+    "formatting closed late": "<p>" + numbered(3_000, "<b id={}>") + "</p>" + "<p>x</p>" * 3_000 + "</b>" * 3_000,
+    "nesting": "<div>" * 200_000 + "x",
+    "nested lists": "<ul><li>" * 40_000 + "x",
+    "nested tables": "<table><tr><td>" * 40_000 + "x",
+    "nested quotes": "<blockquote type=cite>x\n" * 40_000,
+    "small tags": "<p>" * 1_700_000,
+    "less-than": "<" * 2_000_000,
+    "comments": "<!--" * 400_000,
+    "spaces": "<pre>" + " " * 1_000_000 + "x",
+    "a cut tag": "<p>" + "<a href='" * 200_000,
+    "data image": '<img src="data:image/png;base64,' + "aB/+" * 500_000 + '">x',
+    "hidden tags": '<p style="display:none;max-height:0">x' * 26_000,
+    "style rules": "<style>" + ".a{display:none}" * 60_000,
+    "links": "<a href=https://x.example/>x</a> " * 30_000,
+    "parentheses": " (http:" * 150_000,
+    "scripts": "<script " * 130_000,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_case_85_hostile_html_is_bounded_in_time(name):
+    start = time.process_time()
+    html_to_text(HOSTILE[name])
+    assert time.process_time() - start < 1
+
+
+def test_case_85_a_body_with_a_few_long_tags_is_not_taken_for_hostile():
+    page = (
+        "<p>Hello</p>" * 3_000
+        + '<img src="data:image/png;base64,'
+        + "aB/+" * 20_000
+        + '"><p style="'
+        + "a:b;" * 300
+        + '">x</p>'
+    )
+    assert not is_hostile(page)
+    assert "Hello" in text(page)
+
+
+def test_case_85_the_reduced_form_keeps_text_and_blocks():
+    html = 'a < b <p id="1" style="color:red">one</p><div style="display:none">HIDDEN</div><script>HIDDEN</script><ul><li>two</ul>'
+    reduced = reduce_html(html)
+    assert "id=" not in reduced
+    assert text(reduced).split() == ["a", "<", "b", "one", "•", "two"]
+
+
+def test_the_slow_reader_gives_the_same_words():
+    html = "<p>one <b>two</b></p><script>HIDDEN</script><p>three</p>"
+    assert slow_text(html).split() == text(html).split()
+
+
+TAGS = st.lists(
+    st.one_of(
+        st.sampled_from(("<p>", "</p>", "<br>", "<b>", "</b>", "<table>", "<tr>", "<td>", "</table>", "<li>", "<ul>", "</ul>", "<blockquote>",
+                         "</blockquote>", "<!--", "-->", "<script>", "</script>", '<p style="display:none">', "<a href='x'>", "</a>", "&#0;", "&nbsp;",
+                         "&#xD800;", "<", ">", '"', "'", "<pre>", "</pre>", "<style>", "</style>", "<svg>", "<template>", "\ufdd0")),
+        st.text(max_size=15),
+    ),
+    max_size=40,
+).map("".join)  # fmt: skip
+
+
+@given(TAGS)
+@settings(max_examples=400, deadline=None)
+def test_no_html_raises_and_all_text_can_be_stored(html):
+    for answer in (html_to_text(html)[0], html_to_text(reduce_html(html))[0]):
+        answer.encode("utf-8")
+        assert not set(answer) & {"\0", "\r", "\xa0"}
+
+
+@given(st.lists(st.text(alphabet="abcdefgh", min_size=1, max_size=8), min_size=1, max_size=8))
+@settings(max_examples=100, deadline=None)
+def test_words_in_plain_markup_are_those_beautifulsoup_finds(words):
+    html = "<html><body>" + "".join(f"<div><p>{word}</p></div>" for word in words) + "</body></html>"
+    assert text(html).split() == slow_text(html).split()
+
+
+def test_case_85_memory_stays_small():
+    tracemalloc.start()
+    html_to_text("<p>word</p>" * 90_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64_000_000
