@@ -24,16 +24,19 @@ import sqlalchemy as sa
 from google_auth_oauthlib.flow import Flow
 
 from ..transforms.errors import DealmailError, MailboxError, TransientError
-from . import mailboxes, schema, secret_refs
+from ..transforms.settings import TeamSettings
+from . import mailboxes, removal, schema, secret_refs
 from .database import Database
 from .gmail import SCOPE, Profile
 from .gmail_errors import GmailRequestError
 from .google_signin import GmailAccounts, GoogleSettings, Kind, missing_scopes, store_credential
-from .mailboxes import Mailboxes
-from .vault import Vault
+from .ledger import PENDING_AGAIN
+from .mailboxes import Mailboxes, MailboxRow
+from .vault import Vault, VaultError
 
 _log = logging.getLogger(__name__)
 
+_CHUNK: Final = 500
 _DONE: Final = "dealmail may read this mailbox now. You can close this window."
 _NOT_DONE: Final = "Google did not give its consent. Look at the terminal."
 
@@ -126,13 +129,15 @@ class SignIn:
     def disconnect(self, mailbox_id: str, actor: str) -> None:
         """Import off, at once; then the watch is stopped, the token revoked at Google and removed here.
 
-        What Google cannot be asked now is noted in the consent log; the token is removed all the same.
+        What Google cannot be asked now is noted in the consent log; the token is removed all the same. Where the team's
+        policy is on_opt_out = erase, this mailbox's copies go too; they are read again should the user ever come back.
 
         Raises:
             UnknownMailboxError: there is no such mailbox.
             StoreUnavailableError: the database cannot be reached.
         """
         mailbox = self._mailboxes.turn_off(mailbox_id, actor)
+        self._forget_copies(mailbox)
         table = schema.credential
         with self._database.reading() as connection:
             row = connection.execute(
@@ -141,19 +146,42 @@ class SignIn:
         if row is None:
             return
         detail = []
-        values = self._vault.open(mailbox_id, row.ciphertext)
         try:
-            self._accounts.gmail(row.kind, values).stop()
-        except (DealmailError, secret_refs.SecretNotFoundError) as error:
-            detail.append(f"watch not stopped: {type(error).__name__}")
-        if row.kind == "oauth" and (problem := revoke(self._settings, values["refresh_token"])):
-            detail.append(f"not revoked at Google: {problem}")
+            values = self._vault.open(mailbox_id, row.ciphertext)
+            try:
+                self._accounts.gmail(row.kind, values).stop()
+            except (DealmailError, secret_refs.SecretNotFoundError) as error:
+                detail.append(f"watch not stopped: {type(error).__name__}")
+            if row.kind == "oauth" and (problem := revoke(self._settings, values["refresh_token"])):
+                detail.append(f"not revoked at Google: {problem}")
+        except VaultError as error:
+            detail.append(f"not revoked at Google: {type(error).__name__}")
 
         def work(connection: sa.Connection) -> None:
             connection.execute(sa.delete(table).where(table.c.mailbox_id == mailbox_id))
             mailboxes.log_consent(connection, mailbox, "revoked", actor, self._now(), "; ".join(detail))
 
         self._database.transaction(work)
+
+    def _forget_copies(self, mailbox: MailboxRow) -> None:
+        message = schema.message.c
+        imported = sa.and_(message.mailbox_id == mailbox.id, message.outcome == "imported")
+
+        def work(connection: sa.Connection) -> int:
+            current = mailboxes.lock(self._database, connection, mailbox.id)
+            settings = connection.scalar(sa.select(schema.team.c.settings).where(schema.team.c.id == mailbox.team_id))
+            if current.import_on or TeamSettings.from_json(settings or {}).on_opt_out != "erase":
+                return 0
+            ids = connection.scalars(sa.select(message.gmail_id).where(imported).limit(_CHUNK)).all()
+            keys = [(mailbox.id, gmail_id) for gmail_id in ids]
+            removal.remove_copies(self._database, connection, mailbox.team_id, keys, self._now())
+            removal.forget_context(connection, mailbox.team_id, keys)
+            again = sa.update(schema.message).where(imported, message.gmail_id.in_(ids)).values(**PENDING_AGAIN, lane=1)
+            connection.execute(again)
+            return len(ids)
+
+        while self._database.transaction(work):
+            pass
 
     def _fetch_token(self, flow: Flow, answer: str, mailbox_id: str, actor: str) -> dict[str, Any]:
         try:
