@@ -452,7 +452,7 @@ class ElasticsearchIndex:
                         size=PAGE,
                         version=True,
                         source=False,
-                        fields=["digest"],
+                        fields=[{"field": "digest"}],
                         track_total_hits=False,
                     )
                 pit, page = answer["pit_id"], answer["hits"]["hits"]

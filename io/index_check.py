@@ -144,7 +144,8 @@ class _Counts:
 def _compare(
     database: Database, index: SearchIndex, team_id: str | None, mend: Callable[[Sequence[Difference]], None] | None
 ) -> Report:
-    counts, kinds, examples = _Counts(), collections.Counter[Kind](), []
+    counts, kinds = _Counts(), collections.Counter[Kind]()
+    examples: list[Difference] = []
     batch: list[Difference] = []
     for one in _differences(database, index, team_id, counts):
         kinds[one.kind] += 1

@@ -216,9 +216,9 @@ def open_index(spec: SearchSpec) -> SearchIndex:
 
 # --- documents -----------------------------------------------------------------------------------------------------
 def document(
-    engagement: Mapping[str, Any],
-    participants: Sequence[Mapping[str, Any]],
-    links: Sequence[Mapping[str, Any]],
+    engagement: Mapping[Any, Any],
+    participants: Sequence[Mapping[Any, Any]],
+    links: Sequence[Mapping[Any, Any]],
     mailbox_ids: Sequence[str],
 ) -> Document:
     """The document of one engagement, made from its rows (column names as in io/schema.py), whatever order they come in.
