@@ -18,6 +18,7 @@ from ..io.claims import ClaimSettings, GmailClaims
 from ..io.correspondence import DatabaseCorrespondence
 from ..io.crm import DatabaseDirectories, crm_stamps
 from ..io.database import Database
+from ..io.gmail import GOOGLE
 from ..io.google_signin import GmailAccounts, GoogleSettings
 from ..io.key_choice import key_ref
 from ..io.ledger import Ledger
@@ -80,10 +81,7 @@ class OpenEdges:
     @functools.cached_property
     def accounts(self) -> GmailAccounts:
         """Gmail, mailbox by mailbox."""
-        settings = GoogleSettings(
-            **({"endpoint": self._options.gmail_endpoint} if self._options.gmail_endpoint else {}),
-            client_ref=self._options.oauth_client,
-        )
+        settings = GoogleSettings(self._options.gmail_endpoint or GOOGLE, self._options.oauth_client)
         return GmailAccounts(self.database, Vault(self.keys), settings, utc_now)
 
     @functools.cached_property
@@ -158,14 +156,18 @@ def _edge(options: JobOptions, name: str) -> object:
 
 def factories(options: JobOptions) -> Edges:
     """What build() hands to the steps."""
-    names = {"register": "ledger"}
+
+    def opening(name: str) -> Callable[[], Any]:
+        return functools.partial(_edge, options, name)
+
     return Edges(
-        **{
-            field: functools.partial(_edge, options, names.get(field, field))
-            for field in Edges.__dataclass_fields__
-            if field != "now"
-        },
-        now=utc_now,
+        register=opening("ledger"),
+        claims=opening("claims"),
+        reader=opening("reader"),
+        directories=opening("directories"),
+        correspondence=opening("correspondence"),
+        settlements=opening("settlements"),
+        outbox=opening("outbox"),
     )
 
 

@@ -69,7 +69,12 @@ class WriteToMariaDb(beam.PTransform):
     """
 
     def __init__(
-        self, settlements: Callable[[], Settlements], *, batch_size: int = 200, linger_s: float | None = None, shards: int = 1
+        self,
+        settlements: Callable[[], Settlements],
+        *,
+        batch_size: int = 200,
+        linger_s: float | None = None,
+        shards: int = 1,
     ) -> None:
         if batch_size < 1 or shards < 1:
             msg = f"batch_size {batch_size} and shards {shards} must be 1 or more"
