@@ -10,6 +10,7 @@ import datetime as dt
 import functools
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
