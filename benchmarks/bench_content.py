@@ -42,7 +42,13 @@ def naive_row(raw: bytes) -> tuple:
         sent = email.utils.parsedate_to_datetime(headers.get("date", [""])[0])
     except (TypeError, ValueError):
         sent = None
-    return people, headers.get("subject", [""])[0], headers.get("message-id", [""])[0], sent, _naive_text(message["payload"])
+    return (
+        people,
+        headers.get("subject", [""])[0],
+        headers.get("message-id", [""])[0],
+        sent,
+        _naive_text(message["payload"]),
+    )
 
 
 def _naive_text(root: dict) -> str:
@@ -121,13 +127,20 @@ def report(label: str, messages: Sequence[bytes], rounds: int) -> dict[str, floa
     """Measure and print one mix."""
     mean = sum(map(len, messages)) / len(messages)
     ordered = sorted(map(len, messages))
-    print(f"{label}: {len(messages)} messages, mean {mean / 1000:.1f} kB, p90 {ordered[int(len(ordered) * 0.9)] / 1000:.1f} kB")
+    print(
+        f"{label}: {len(messages)} messages, mean {mean / 1000:.1f} kB, p90 {ordered[int(len(ordered) * 0.9)] / 1000:.1f} kB"
+    )
     sample = messages[::3]
     naive = cpu_seconds(naive_row, sample, max(1, rounds - 1)) / len(sample)
     row = cpu_seconds(our_row, messages, rounds) / len(messages)
     sealed = cpu_seconds(lambda raw: normalize(FetchedMessage(CLAIM, raw)), messages, rounds) / len(messages)
     decision = cpu_seconds(decider(messages), messages, rounds) / len(messages)
-    for name, seconds in (("naive row", naive), ("row", row), ("header section only", sealed), ("decision, 10 % match", decision)):
+    for name, seconds in (
+        ("naive row", naive),
+        ("row", row),
+        ("header section only", sealed),
+        ("decision, 10 % match", decision),
+    ):
         print(f"  {name:24} {seconds * 1e6:9.1f} us  {1 / seconds:9.0f} msg/s  {naive / seconds:6.1f} x")
     return {"row": naive / row, "decision": naive / decision}
 
