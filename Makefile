@@ -11,6 +11,7 @@ MAIL ?=
 OWNER ?=
 CRM ?=
 STORES ?= embedded
+WORKERS ?= 2
 
 .PHONY: help run test quick lint types setup bench quality chaos fuzz lock clean
 
@@ -21,7 +22,7 @@ run: setup ## the job on sample mailboxes, or MAIL=path OWNER=me@mycorp.example 
 	@$(BIN)/dealmail demo --stores "$(STORES)" $(if $(MAIL),--mail "$(MAIL)") $(if $(OWNER),--owner "$(OWNER)") $(if $(CRM),--crm "$(CRM)")
 
 test: setup lint types ## linters, type checker and all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 quick: setup ## the tests that take seconds
 	@$(BIN)/python -m pytest -m "not slow and not mariadb and not elasticsearch and not prism and not flink and not corpus"
