@@ -19,6 +19,7 @@ from ..transforms.domains import company_domain
 from . import crm_csv, listings, mailboxes, schema
 from .crm_csv import CrmFileError
 from .database import Database
+from .key_sets import any_of
 from .ledger import RESTING
 
 _CHUNK = 1_000
@@ -295,7 +296,9 @@ def _key(table: sa.Table, row: Any) -> Key:
 
 def _among(table: sa.Table, keys: Sequence[Key]) -> sa.ColumnElement[bool]:
     names = [column.name for column in table.primary_key.columns if column.name != "team_id"]
-    return sa.tuple_(*[table.c[name] for name in names]).in_(keys)
+    if len(names) == 1:
+        return table.c[names[0]].in_([key[0] for key in keys])
+    return any_of(*[table.c[name] for name in reversed(names)], [(key[1], key[0]) for key in keys])
 
 
 def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 import tenacity
-from sqlalchemy.dialects import mysql, sqlite
 
 from ..transforms.errors import DealmailError, StoreUnavailableError
 from . import secret_refs
+from .bulk_insert import BulkInsert
 
 T = TypeVar("T")
 
@@ -61,6 +61,7 @@ class Database:
     def __init__(self, spec: DatabaseSpec) -> None:
         """Connect lazily: nothing is asked of the server yet."""
         url = sa.engine.make_url(spec.url)
+        self._plans: dict[tuple[str, tuple[str, ...]], BulkInsert] = {}
         if url.drivername == "sqlite":
             self.dialect = "sqlite"
             self.engine = sa.create_engine(
@@ -143,18 +144,15 @@ class Database:
             # The server's own words may quote a row (an address in "Duplicate entry …"); the statement's hold none.
             raise StoreRefusedError(f"database: {_code(error)} at: {(error.statement or '')[:200]}") from None
 
+    def insert(self, connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> int:
+        """Insert `rows`, which are new and all have the same keys. One multi-row statement; how many rows."""
+        return self._bulk(connection, table, rows, "")
+
     def insert_new(self, connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
         """Insert those of `rows` whose key is not there yet; leave the others as they are. One multi-row statement."""
-        if not rows:
-            return
-        if self.dialect == "sqlite":
-            connection.execute(sqlite.insert(table).on_conflict_do_nothing(), rows)
-        else:
-            first = next(iter(table.primary_key.columns)).name
-            statement = mysql.insert(table)
-            connection.execute(
-                statement.on_duplicate_key_update({first: sa.literal_column(f"`{table.name}`.`{first}`")}), rows
-            )
+        first = next(iter(table.primary_key.columns)).name
+        nothing = f" ON DUPLICATE KEY UPDATE `{first}` = `{table.name}`.`{first}`"
+        self._bulk(connection, table, rows, " ON CONFLICT DO NOTHING" if self.dialect == "sqlite" else nothing)
 
     def insert_or_bump(
         self, connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]], counter: sa.Column
@@ -164,27 +162,30 @@ class Database:
         Returns `len(rows)` where all were new, and more otherwise: MariaDB counts a changed row twice. On SQLite, which has
         one writer at a time, an existing key is an error.
         """
-        if self.dialect == "sqlite":
-            return connection.execute(sqlite.insert(table), rows).rowcount
-        bump = sa.literal_column(f"`{table.name}`.`{counter.name}` + 1")
-        return connection.execute(mysql.insert(table).on_duplicate_key_update({counter.name: bump}), rows).rowcount
+        bump = f" ON DUPLICATE KEY UPDATE `{counter.name}` = `{table.name}`.`{counter.name}` + 1"
+        return self._bulk(connection, table, rows, "" if self.dialect == "sqlite" else bump)
 
     def upsert(
         self, connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]], update: Sequence[str]
     ) -> None:
-        """Insert `rows`; where the key is there already, set the columns `update` to the new values."""
-        if not rows:
-            return
+        """Insert `rows`; where the key is there already, set the columns `update` to the new values. One multi-row statement."""
         if self.dialect == "sqlite":
-            statement: Any = sqlite.insert(table)
-            keys = list(table.primary_key.columns)
-            statement = statement.on_conflict_do_update(
-                index_elements=keys, set_={c: statement.excluded[c] for c in update}
+            keys = ", ".join(f'"{column.name}"' for column in table.primary_key.columns)
+            clause = f" ON CONFLICT ({keys}) DO UPDATE SET " + ", ".join(
+                f'"{name}" = excluded."{name}"' for name in update
             )
         else:
-            statement = mysql.insert(table)
-            statement = statement.on_duplicate_key_update({c: statement.inserted[c] for c in update})
-        connection.execute(statement, rows)
+            clause = " ON DUPLICATE KEY UPDATE " + ", ".join(f"`{name}` = VALUES(`{name}`)" for name in update)
+        self._bulk(connection, table, rows, clause)
+
+    def _bulk(self, connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]], clause: str) -> int:
+        if not rows:
+            return 0
+        names = tuple(rows[0])
+        plan = self._plans.get((table.name, names))
+        if plan is None:
+            plan = self._plans[table.name, names] = BulkInsert(self.engine.dialect, table, names)
+        return connection.exec_driver_sql(plan.text + clause, plan.parameters(rows)).rowcount
 
     def close(self) -> None:
         """Give all connections back."""

@@ -16,6 +16,7 @@ from ..transforms.records import CustomerMail, SeenCopy, Settleable
 from . import engagement_rows, removal, schema
 from .database import Database
 from .keep_out import KeepOut
+from .key_sets import any_of
 from .removal import MessageKey
 
 Engagement = tuple[str, str]
@@ -73,7 +74,7 @@ class EngagementStore:
         """The stored ones among `engagements`: rank, version and time, locked in order of key."""
         query = (
             sa.select(_engagement.team_id, _engagement.id, _engagement.rank, _engagement.version, _engagement.sent_at)
-            .where(sa.tuple_(_engagement.team_id, _engagement.id).in_(sorted(engagements)))
+            .where(any_of(_engagement.team_id, _engagement.id, engagements))
             .order_by(_engagement.team_id, _engagement.id)
             .with_for_update()
         )
@@ -104,7 +105,7 @@ class EngagementStore:
         """The clock's; or more, where the search index has yet to hear of a removal of the same engagement."""
         outbox = schema.search_outbox.c
         query = sa.select(outbox.team_id, outbox.engagement_id, outbox.version).where(
-            sa.tuple_(outbox.team_id, outbox.engagement_id).in_(list(new))
+            any_of(outbox.team_id, outbox.engagement_id, new)
         )
         waiting = {(team, engagement): version for team, engagement, version in self._connection.execute(query)}
         return {e: max(self._floor, waiting.get(e, 0) + 1) for e in new}
@@ -122,12 +123,11 @@ class EngagementStore:
             (schema.participant, [row for mail in mails.values() for row in engagement_rows.participants(mail)]),
             (schema.engagement_link, [row for mail in mails.values() for row in engagement_rows.links(mail)]),
         ):
-            if rows:
-                self._connection.execute(sa.insert(table), rows)
+            self._database.insert(self._connection, table, rows)
 
     def _delete_people(self, engagements: list[Engagement]) -> None:
         for table in (schema.participant, schema.engagement_link) if engagements else ():
-            mine = sa.tuple_(table.c.team_id, table.c.engagement_id).in_(engagements)
+            mine = any_of(table.c.team_id, table.c.engagement_id, engagements)
             self._connection.execute(sa.delete(table).where(mine))
 
     def _write_copies(

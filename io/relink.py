@@ -99,8 +99,7 @@ def _relink_page(
         for engagement in changed
         for kind, target, primary, via in sorted(new[engagement])
     ]  # fmt: skip
-    if rows:
-        connection.execute(sa.insert(schema.engagement_link), rows)
+    database.insert(connection, schema.engagement_link, rows)
     removal.touch_engagements(database, connection, team_id, {e: versions[e] for e in changed}, now)
     return len(changed)
 

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from . import schema
 from .database import Database
+from .key_sets import any_of
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _engagement = schema.engagement.c
@@ -29,7 +30,7 @@ def remove_copies(
     """Remove these messages' copies, and every engagement that no copy is left of; how many copies, and which engagements."""
     if not keys:
         return 0, []
-    mine = [_copy.team_id == team_id, sa.tuple_(_copy.mailbox_id, _copy.gmail_id).in_(sorted(keys))]
+    mine = [_copy.team_id == team_id, any_of(_copy.mailbox_id, _copy.gmail_id, keys)]
     held = sorted(set(connection.scalars(sa.select(_copy.engagement_id).where(*mine))))
     if not held:
         return 0, []
@@ -71,7 +72,7 @@ def bump_versions(connection: sa.Connection, engagements: Sequence[tuple[str, st
     floor = clock_version(now)
     connection.execute(
         sa.update(schema.engagement)
-        .where(sa.tuple_(_engagement.team_id, _engagement.id).in_(engagements))
+        .where(any_of(_engagement.team_id, _engagement.id, engagements))
         .values(version=sa.case((_engagement.version >= floor, _engagement.version + 1), else_=floor), updated_at=now)
     )
 
@@ -115,7 +116,5 @@ def forget_context(connection: sa.Connection, team_id: str, keys: Collection[Mes
     table = schema.message_context
     if keys:
         connection.execute(
-            sa.delete(table).where(
-                table.c.team_id == team_id, sa.tuple_(table.c.mailbox_id, table.c.gmail_id).in_(sorted(keys))
-            )
+            sa.delete(table).where(table.c.team_id == team_id, any_of(table.c.mailbox_id, table.c.gmail_id, keys))
         )

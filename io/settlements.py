@@ -23,6 +23,7 @@ from . import removal, schema
 from .database import Database
 from .engagement_store import Engagement, EngagementStore
 from .keep_out import KeepOut
+from .key_sets import any_of
 from .ledger import PENDING_AGAIN
 from .tombstones import TombstoneKey
 from .vault import Digests
@@ -188,7 +189,7 @@ class DatabaseSettlements:
         self._database.insert_new(connection, schema.message_context, rows)
         table = schema.correspondence.c
         pairs = sorted({(row["team_id"], row["digest"]) for row in rows})
-        query = sa.select(table.team_id, table.digest).where(sa.tuple_(table.team_id, table.digest).in_(pairs))
+        query = sa.select(table.team_id, table.digest).where(any_of(table.team_id, table.digest, pairs))
         known = set(connection.execute(query.with_for_update(read=True)))
         taken_back = {(row["mailbox_id"], row["gmail_id"]) for row in rows if (row["team_id"], row["digest"]) in known}
         for team in {row["team_id"] for row in rows}:
@@ -210,7 +211,7 @@ class DatabaseSettlements:
         table = schema.message_context.c
         pairs = sorted({(row["team_id"], row["digest"]) for row in rows})
         query = sa.select(table.team_id, table.mailbox_id, table.gmail_id).where(
-            sa.tuple_(table.team_id, table.digest).in_(pairs)
+            any_of(table.team_id, table.digest, pairs)
         )
         overturned: dict[str, set[Key]] = defaultdict(set)
         for team, mailbox, gmail_id in connection.execute(query.with_for_update()):
@@ -219,7 +220,7 @@ class DatabaseSettlements:
             connection.execute(
                 sa.update(schema.message)
                 .where(
-                    sa.tuple_(_message.mailbox_id, _message.gmail_id).in_(sorted(keys)),
+                    any_of(_message.mailbox_id, _message.gmail_id, keys),
                     _message.team_id == team, _message.state == "decided", _message.rule.startswith("automated."),
                 )
                 .values(**PENDING_AGAIN)
@@ -324,7 +325,7 @@ def _lock_messages(
             _message.mailbox_id, _message.gmail_id, _message.team_id, _message.state, _message.lease, _message.lane,
             _message.failures, _message.leases, _message.found_at,
         )
-        .where(sa.tuple_(_message.mailbox_id, _message.gmail_id).in_(keys))
+        .where(any_of(_message.mailbox_id, _message.gmail_id, keys))
         .order_by(_message.mailbox_id, _message.gmail_id)
         .with_for_update()
     )  # fmt: skip
@@ -340,6 +341,6 @@ def _copies(connection: sa.Connection, keys: Iterable[Key]) -> dict[Key, str]:
     """The engagements that these messages are stored as already."""
     copy = schema.engagement_copy.c
     query = sa.select(copy.mailbox_id, copy.gmail_id, copy.engagement_id).where(
-        sa.tuple_(copy.mailbox_id, copy.gmail_id).in_(list(keys))
+        any_of(copy.mailbox_id, copy.gmail_id, keys)
     )
     return {(row.mailbox_id, row.gmail_id): row.engagement_id for row in connection.execute(query)}
