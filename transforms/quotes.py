@@ -195,6 +195,9 @@ _RULERS: Final = frozenset("-_=*")
 
 
 _FACT: Final = re.compile(r"\d|@")
+_DATED_SENDER: Final = re.compile(
+    r"\d[.:/]\d\d\b.*[<(]\s*[^<>()\s]+@[^<>()\s]+[>)]\s?[:：]$"
+)  # some clients write no verb
 
 
 def _attribution(lines: list[str], quoted: list[bool], last: int) -> tuple[int, int]:
@@ -208,9 +211,9 @@ def _attribution(lines: list[str], quoted: list[bool], last: int) -> tuple[int, 
         if not part or quoted[start] or len(joined) + len(part) > _MAX_LINE:
             break
         joined = f"{part} {joined}".strip()
-        if start == last and _WROTE.search(part) is None and len(part) > 20:
-            break  # the verb stands at the end; only its last word or two may be on a line of their own
-        if _WROTE.search(joined) and (start == last or _FACT.search(joined)):
+        if start == last and len(part) > 20 and "@" not in part and _WROTE.search(part) is None:
+            break  # the verb or the address stands at the end; only a last word or two may be on a line of their own
+        if (_WROTE.search(joined) and (start == last or _FACT.search(joined))) or _DATED_SENDER.search(joined):
             if _STARTS.match(part):
                 return start, last + 1
             if _STARTS_WEAKLY.match(part):
