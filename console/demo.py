@@ -40,14 +40,15 @@ def demo(
 
     The common options are not used: the demo has its own database, in its work folder.
     """
-    from .demo_display import open_display
-    from .demo_run import DemoFailedError, Run
     from .demo_stage import own_stage, sample_stage
 
     if mail is None and (owner or crm):
         raise BadInputError("OWNER and CRM go with MAIL=PATH")
     now = dt.datetime.now(dt.UTC)
     stage = sample_stage(now) if mail is None else own_stage(mail, owner, crm)
+    from .demo_display import open_display
+    from .demo_run import DemoFailedError, Run
+
     folder = pathlib.Path(keep) if keep else VAR / f"demo-{now.astimezone():%Y%m%d-%H%M%S}"
     if folder.exists() and any(folder.iterdir()):
         raise BadInputError(f"{folder} is not empty; name a new folder")

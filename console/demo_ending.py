@@ -46,6 +46,13 @@ def print_ending(
         click.echo(f"Audit against Gmail: {min(report.audit.values()):.1f} % complete.")
     if report.checked is not None:
         click.echo(f"Decisions as expected: {report.checked[0]} of {report.checked[1]}.")
+    if report.checked is None:
+        starts = [row["window_from"][:10] for row in report.mailboxes if row["window_from"]]
+        if starts:
+            click.echo(
+                f"The look-back starts on {min(starts)}: a week ago, or the day the mailbox owner's oldest open opportunity was "
+                "opened (columns owner and opened_on of the CRM file)."
+            )
     command = " ".join(["dealmail", *stores.options("-")])
     click.echo(f"Stores    {stores.told}")
     click.echo(f"Report    {paths[0]} and {paths[1].name}")

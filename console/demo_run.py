@@ -33,7 +33,7 @@ from .demo_display import Display
 from .demo_ending import print_ending
 from .demo_progress import Snapshot, look
 from .demo_report import Report
-from .demo_stage import Comparison, Stage, add_owners, compare
+from .demo_stage import Comparison, Stage, add_owners, compare, settle_owners
 from .demo_stores import Stores, open_stores
 from .job_process import JobProcess
 
@@ -141,12 +141,13 @@ class Run:
         from ..io.mailboxes import Mailboxes
         from .connecting import user_of
 
+        add_owners(database, self._stage, utc_now())
         for text in self._stage.crm.values():
             try:
                 import_csv(database, self._stage.team_id, text, utc_now, team_name=self._stage.title)
             except CrmFileError as error:
                 raise BadInputError(f"the CRM file cannot be used: {'; '.join(error.problems)}") from None
-        add_owners(database, self._stage, utc_now())
+        settle_owners(database, self._stage)
         vault, google = self._signed_in(stores, sandbox)
         sign_in = SignIn(database, vault, google, utc_now)
         boxes = Mailboxes(database, utc_now)

@@ -75,27 +75,39 @@ def own_stage(mail: str, owner: str | None, crm: str | None) -> Stage:
 
 
 def add_owners(database: Database, stage: Stage, now: dt.datetime) -> None:
-    """Make each mailbox's owner a user where the CRM names none, and its company's domain the team's own where it names none."""
-    from ..transforms.domains import company_domain
-
+    """Make the team, and each mailbox's owner a user of it, so that the CRM file may name them as owners of deals."""
     found = {"team_id": stage.team_id}
+    people = [{**found, "id": address, "name": ""} for address in stage.mail]
+    addresses = [{**found, "address": a, "user_id": a, "is_primary": True} for a in stage.mail]
 
     def work(connection: sa.Connection) -> None:
         database.insert_new(connection, team, [{"id": stage.team_id, "name": stage.title, "created_at": now}])
-        known = set(
-            connection.scalars(sa.select(user_address.c.address).where(user_address.c.team_id == stage.team_id))
+        database.insert_new(connection, user, people)
+        database.insert_new(connection, user_address, addresses)
+
+    database.transaction(work)
+
+
+def settle_owners(database: Database, stage: Stage) -> None:
+    """After the CRM was imported: an owner whom it names is the CRM's user, and a company's domain is the team's own where
+    the CRM names none.
+    """
+    from ..transforms.domains import company_domain
+
+    found = {"team_id": stage.team_id}
+    domains = {company_domain(address.rpartition("@")[2]) for address in stage.mail}
+
+    def work(connection: sa.Connection) -> None:
+        named = sa.select(user_address.c.user_id).where(user_address.c.team_id == stage.team_id)
+        connection.execute(
+            sa.delete(user).where(user.c.team_id == stage.team_id, user.c.id.in_(stage.mail), user.c.id.not_in(named))
         )
-        new = [address for address in stage.mail if address not in known]
-        database.insert_new(connection, user, [{**found, "id": address, "name": ""} for address in new])
-        database.insert_new(
-            connection, user_address, [{**found, "address": a, "user_id": a, "is_primary": True} for a in new]
+        has_domain = connection.scalar(
+            sa.select(sa.func.count()).select_from(own_domain).where(own_domain.c.team_id == stage.team_id)
         )
-        has_domain = connection.scalar(sa.select(sa.func.count()).where(own_domain.c.team_id == stage.team_id))
-        domains = {company_domain(address.rpartition("@")[2]) for address in stage.mail} - {None}
         if not has_domain:
-            database.insert_new(
-                connection, own_domain, [{**found, "domain": domain} for domain in sorted(filter(None, domains))]
-            )
+            rows = [{**found, "domain": domain} for domain in sorted(domain for domain in domains if domain)]
+            database.insert_new(connection, own_domain, rows)
         connection.execute(sa.update(team).where(team.c.id == stage.team_id).values(crm_version=team.c.crm_version + 1))
 
     database.transaction(work)

@@ -54,7 +54,8 @@ def test_own_mail_takes_the_same_way(tmp_path: pathlib.Path) -> None:
     ]
     (tmp_path / "mine.mbox").write_text("".join(mails))
     (tmp_path / "crm.csv").write_text(
-        "kind,id,name,domain,account_id,opened_on\naccount,a1,Acme,acme.example,,\nopportunity,o1,Deal,,a1,2024-01-01\n"
+        "kind,id,name,domain,account_id,owner,opened_on\n"
+        "account,a1,Acme,acme.example,,,\nopportunity,o1,Deal,,a1,me@corp.example,2024-01-01\n"
     )
     folder = tmp_path / "run"
     arguments = (
@@ -70,6 +71,7 @@ def test_own_mail_takes_the_same_way(tmp_path: pathlib.Path) -> None:
     report = json.loads((folder / "report.json").read_text())
     rules = {rule["rule"]: rule["messages"] for rule in report["rules"]}
     assert rules == {"customer": 1, "crm.no_match": 1}
+    assert "Deal Deal: 1 mails" in out
     for file in folder.rglob("*"):
         if file.is_file():
             assert b"PrivateMatter" not in file.read_bytes()
