@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import itertools
 from collections.abc import Callable
 
 import rules_corpus
@@ -105,7 +106,7 @@ def main() -> None:
         f"goal false drops <= {FALSE_DROPS:.1%}: {hit / size:.2%} {'met' if hit / size <= FALSE_DROPS else 'MISSED'}\n"
     )
     versions = list(automated.rule_sets().values())
-    for old, new in zip(versions, versions[1:], strict=False):
+    for old, new in itertools.pairwise(versions):
         print("\n".join(automated.compare(old, new, ((case.path, case.evidence) for case in cases), settings).lines()))
     if options.misses:
         _misses(cases, settings)

@@ -20,7 +20,7 @@ _MORE_FREE = frozenset(
 )
 
 SHARED_HOSTS = frozenset(
-    (
+    (  # noqa: SIM905  (a list of seventy quoted names reads worse)
         # Senders for hire: the domain names the carrier, not who wrote.
         "amazonses.com bounces.google.com brevo.com brevosend.com campaign-archive.com ccsend.com cmail19.com cmail20.com "
         "constantcontact.com createsend.com docusign.net eventbrite.com exacttarget.com exct.net facebookmail.com freshdesk.com "
@@ -33,7 +33,7 @@ SHARED_HOSTS = frozenset(
         "instagram.com jimdo.com jimdosite.com linkedin.com linktr.ee medium.com myshopify.com netlify.app notion.site pages.dev "
         "sites.google.com squarespace.com tiktok.com tumblr.com twitter.com vercel.app webflow.io weebly.com wix.com wixsite.com "
         "wordpress.com x.com youtube.com"
-    ).split()  # noqa: SIM905  (a list of seventy quoted names reads worse)
+    ).split()
 )
 """Hosts that many unrelated companies share, sub-domains included: never proof of who is meant."""
 

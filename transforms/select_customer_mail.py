@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 import apache_beam as beam
+from apache_beam.metrics import Metrics
 from apache_beam.pvalue import AsDict, TaggedOutput
 
 from . import automated, decisions
@@ -54,10 +55,12 @@ def select(
     *,
     now: dt.datetime,
     read: ReadText = read_text,
+    on_shadow: Callable[[str, str], None] | None = None,
 ) -> CustomerMail | Decision:
     """What becomes of `message`: imported with its text and links, or dropped by the first gate that speaks against it.
 
-    `now` (aware) is for the team's retention. The body is read only for mail that passed every gate before the last.
+    `now` (aware) is for the team's retention. `on_shadow` is told the deciding and the shadow rule set's kind ("person" for
+    none) where the team has a shadow rule set; that one decides nothing. The body is read only for mail that passed every gate before the last.
 
     Raises:
         MalformedMessageError: the body cannot be read.
@@ -78,7 +81,12 @@ def select(
         verdict = automated.hard_verdict(rule_set, Evidence.of(message, None, is_contact=person), directory.settings)
         if verdict.kind is None:
             body = read(message.payload, MAX_TEXT_BYTES)
-            verdict = automated.judge(rule_set, Evidence.of(message, body, is_contact=person), directory.settings)
+            evidence = Evidence.of(message, body, is_contact=person)
+            verdict = automated.judge(rule_set, evidence, directory.settings)
+            shadow = automated.shadow_rule_set(directory.settings)
+            if shadow is not None and on_shadow is not None:
+                other = automated.judge(shadow, evidence, directory.settings)
+                on_shadow(verdict.kind or "person", other.kind or "person")
         if verdict.kind is not None:
             context = () if verdict.is_hard else overturning(message, correspondence)
             if not context or not correspondence.known(message.claim.team_id, context):
@@ -281,7 +289,7 @@ class _Select(beam.DoFn):
         team = element.claim.team_id
         try:
             directory = self._directories.directory(team, (stamps or {}).get(team))
-            result = select(element, directory, self._correspondence, now=self._now())
+            result = select(element, directory, self._correspondence, now=self._now(), on_shadow=_count_shadow)
             result = dataclasses.replace(result, crm_version=directory.version)
         except DealmailError as error:
             counts = not isinstance(error, TransientError)
@@ -291,6 +299,10 @@ class _Select(beam.DoFn):
             yield TaggedOutput(DECISIONS, result)
         else:
             yield result
+
+
+def _count_shadow(decided: str, shadow: str) -> None:
+    Metrics.counter("SelectCustomerMail", f"shadow.{decided}.{shadow}").inc()
 
 
 def _utc_now() -> dt.datetime:

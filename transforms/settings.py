@@ -69,7 +69,10 @@ class TeamSettings:
         if unknown := sorted(set(values) - names):
             raise ValueError(f"unknown setting {unknown[0]!r}: the names are {', '.join(sorted(names))}")
         sets = {"signals_off", "keep_kinds"}
-        return cls(**{name: frozenset(value or ()) if name in sets else value for name, value in values.items()})
+        given: dict[str, Any] = {
+            name: frozenset(value or ()) if name in sets else value for name, value in values.items()
+        }
+        return cls(**given)
 
     def to_json(self) -> dict[str, Any]:
         """Only what differs from the defaults, as JSON values."""

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dealmail.transforms import automated
-from dealmail.transforms.automated_facts import FACTS
 from dealmail.transforms.automated_evidence import Evidence, is_robot_address
+from dealmail.transforms.automated_facts import FACTS
 from dealmail.transforms.automated_signals import SIGNALS
 from dealmail.transforms.normalize_messages import normalize
 from dealmail.transforms.plain_text import read_text
@@ -336,7 +336,7 @@ def test_a_team_can_keep_a_kind_raise_the_threshold_and_switch_signals_off():
 
 
 def test_versions_are_chosen_by_setting_and_an_unknown_one_means_the_newest():
-    first = list(automated.rule_sets())[0]
+    first = next(iter(automated.rule_sets()))
     assert automated.rule_set(TeamSettings(rules=first)).version == first
     assert automated.rule_set(TeamSettings()).version == automated.newest()
     assert automated.rule_set(TeamSettings(rules="1999.9")).version == automated.newest()

@@ -469,3 +469,13 @@ def test_the_transform_takes_the_version_from_the_stamps():
     for mail, dropped, _ in run([message(gmail_id="g1")], [("t", 7)]):
         assert_that(mail, equal_to([]), label="mail")
         assert_that(dropped, equal_to([("g1", "blocked.team")]), label="dropped")
+
+
+def test_a_shadow_rule_set_is_told_and_decides_nothing():
+    crm = directory(settings=TeamSettings(rules="2026.2", shadow_rules="2026.1"))
+    told = []
+    result = select(
+        message(NEWS, NEWSLETTER), crm, Correspondence(), now=NOW, on_shadow=lambda *kinds: told.append(kinds)
+    )
+    assert (result.rule, result.rules_version) == ("automated.marketing", "2026.2")
+    assert told == [("marketing", "marketing")]
