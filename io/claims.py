@@ -41,6 +41,7 @@ from .ledger import BLOCKED, PENDING_AGAIN, RESTING, Ledger
 from .listings import Listing
 from .mailboxes import Mailboxes, MailboxRow, UnknownMailboxError
 from .quota import Quota
+from .secret_refs import SecretNotFoundError
 from .vault import VaultError
 
 _log = logging.getLogger(__name__)
@@ -148,7 +149,7 @@ class GmailClaims:
                 self._block(mailbox, error)
             except (GmailQuotaError, GmailUnavailableError, TokenRefreshError) as error:
                 self._pause(mailbox, error)
-            except (TerminalError, VaultError) as error:
+            except (TerminalError, VaultError, SecretNotFoundError) as error:
                 _log.error("mailbox %s cannot be read: %s", mailbox.id, error)
                 self._pause(mailbox, error)
             return []

@@ -30,6 +30,7 @@ from ..transforms.errors import (
 from ..transforms.records import ClaimedMessage, Decision, Failure, FetchedMessage
 from .gmail import Gmail
 from .google_signin import GmailAccounts
+from .secret_refs import SecretNotFoundError
 from .vault import VaultError
 
 PHASE: Final = "fetch"
@@ -119,11 +120,14 @@ class GmailMessageReader:
         if batch.refusal is not None:
             return batch.refusal
         try:
-            gmail = self._accounts.open(claim.mailbox_id)
+            gmail = batch.gmail = batch.gmail or self._accounts.open(claim.mailbox_id)
             payload = self._with_large_texts(gmail, claim.gmail_id, gmail.get(claim.gmail_id))
         except (GmailQuotaError, MailboxError, VaultError, StoreUnavailableError) as error:
             batch.refusal = error
             return error
+        except SecretNotFoundError as error:
+            batch.refusal = VaultError(type(error).__name__)
+            return batch.refusal
         except DealmailError as error:
             return error
         return FetchedMessage(claim, payload)
@@ -189,6 +193,8 @@ class _Batch:
         self.ends: dict[ClaimedMessage, FetchedMessage | DealmailError] = {}
         self.refusal: DealmailError | None = None
         """Set once the mailbox as a whole refused: the rest is not asked for."""
+        self.gmail: Gmail | None = None
+        """Opened by the first message: the credential is looked up once a batch, not once a message."""
         self._waiting = iter(claims)
         self._lock = threading.Lock()
 

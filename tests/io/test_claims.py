@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from dealmail.io import listings, schema
 from dealmail.io.claims import ClaimSettings, next_poll, pause_after
+from dealmail.io.google_signin import store_credential
 from dealmail.io.quota import QuotaLimits
-from dealmail.transforms.records import DueMailbox
+from dealmail.transforms.records import ClaimedMessage, DueMailbox
 
 MINUTES = dt.timedelta(minutes=1)
 
@@ -471,6 +472,19 @@ def test_without_a_credential_the_mailbox_waits_for_consent(gmails: Any) -> None
     gmails.database.transaction(lambda c: c.execute(sa.delete(schema.credential)))
     assert gmails.claim(alice) == []
     assert gmails.row(alice).state == "consent_wanted"
+
+
+def test_a_secret_that_cannot_be_read_pauses_its_mailbox_alone(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    mail = gmails.deliver(alice, age=1)
+    values = {"key_ref": "file:/nowhere/key.json", "subject": gmails.address(alice)}
+    gmails.database.transaction(
+        lambda c: store_credential(gmails.database, gmails.vault, c, "t1", alice, "delegated", values, gmails.clock())
+    )
+    assert gmails.claim(alice) == []
+    assert gmails.row(alice).state_reason == "SecretNotFoundError x1"
+    (end,) = gmails.reader.read([ClaimedMessage("t1", alice, mail, "lease", "owner")])
+    assert (end.error_class, end.counts) == ("VaultError", False)
 
 
 def test_import_off_claims_nothing(gmails: Any) -> None:
