@@ -34,9 +34,10 @@ FIRST_PAUSE = dt.timedelta(seconds=1)
 LONGEST_PAUSE = dt.timedelta(minutes=10)
 HANDED_BACK_PAUSE = dt.timedelta(seconds=2)
 """How long a copy waits for the one that it was said to equal."""
-OUTDATED_LEASES = 3
-"""A decision by an outdated CRM is taken back only in so many leases of a message."""
-REOPENED_LEASES = 3
+OUTDATED_LEASES = 20
+"""A decision by an outdated CRM is taken back only in so many leases of a message. Workers that were killed have leased it
+too, so the number is well above what a bad day brings, and below the ledger's MAX_LEASES."""
+REOPENED_LEASES = 20
 """A decision that its context overturns is taken back only in the first leases of a message, so that it cannot turn in circles."""
 
 Key = removal.MessageKey
@@ -180,7 +181,7 @@ class DatabaseSettlements:
         rows = [
             {"team_id": item.claim.team_id, "digest": digest, "mailbox_id": key[0], "gmail_id": key[1]}
             for key, item in items.items()
-            if isinstance(item, Decision) and item.outcome == "dropped" and held[key].leases < REOPENED_LEASES
+            if isinstance(item, Decision) and item.outcome == "dropped"
             for digest in dict.fromkeys(item.context)
         ]
         if not rows:
@@ -191,7 +192,8 @@ class DatabaseSettlements:
         pairs = sorted({(row["team_id"], row["digest"]) for row in rows})
         query = sa.select(table.team_id, table.digest).where(any_of(table.team_id, table.digest, pairs))
         known = set(connection.execute(query.with_for_update(read=True)))
-        taken_back = {(row["mailbox_id"], row["gmail_id"]) for row in rows if (row["team_id"], row["digest"]) in known}
+        overturned = {(row["mailbox_id"], row["gmail_id"]) for row in rows if (row["team_id"], row["digest"]) in known}
+        taken_back = {key for key in overturned if held[key].leases < REOPENED_LEASES}
         for team in {row["team_id"] for row in rows}:
             removal.forget_context(connection, team, taken_back)
         return taken_back
