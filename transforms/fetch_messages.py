@@ -76,7 +76,12 @@ class FetchMessages(beam.PTransform):
     """
 
     def __init__(
-        self, reader: Callable[[], MessageReader], *, batch_size: int = 50, linger_s: float | None = None, shards: int = 1
+        self,
+        reader: Callable[[], MessageReader],
+        *,
+        batch_size: int = 50,
+        linger_s: float | None = None,
+        shards: int = 1,
     ) -> None:
         if batch_size < 1 or shards < 1:
             raise ValueError(f"batch_size {batch_size} and shards {shards} must be 1 or more")
