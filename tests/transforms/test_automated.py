@@ -2,6 +2,7 @@
 
 import base64
 import json
+import pathlib
 
 import pytest
 from hypothesis import given
@@ -385,3 +386,9 @@ def test_every_signal_answers_between_zero_and_one_on_any_text(text, subject, na
     mail = evidence({"Subject": subject.encode("utf-8", "ignore").decode()}, text.encode("utf-8", "ignore").decode())
     signal = next(signal for signal in SIGNALS if signal.name == name)
     assert 0.0 <= float(signal.measure(mail)) <= 1.0
+
+
+def test_the_rules_page_names_every_fact_and_signal_with_its_weight():
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "rules.md").read_text("utf-8")
+    for name, kind, _, weight in automated.describe():
+        assert (f"| {name} | automated.{kind} |" if weight is None else f"| {name} | {kind} | {weight:+.2f} |") in page
