@@ -241,7 +241,7 @@ def test_links_do_not_depend_on_the_order_of_crm_rows(data):
         ("o3", "a2", None, dt.date(2026, 2, 1)),
     ]
     mail = people(*data.draw(st.lists(_addresses, max_size=4)))
-    shuffle = random.Random(data.draw(st.integers(0, 1000)))  # noqa: S311  (no secret)
+    shuffle = random.Random(data.draw(st.integers(0, 1000)))
     mixed = [shuffle.sample(rows, len(rows)) for rows in (contacts, leads, accounts, deals)]
     first = build(contacts=contacts, leads=leads, account_domains=accounts, opportunities=deals).links(mail)
     second = build(contacts=mixed[0], leads=mixed[1], account_domains=mixed[2], opportunities=mixed[3]).links(mail)
