@@ -251,7 +251,7 @@ def test_what_an_outdated_crm_kept_out_is_read_again(sales: Any, mail: Any, cloc
         assert connection.scalar(sa.select(schema.team.c.relinked_version)) == 4
     for _ in range(settlements.OUTDATED_LEASES):
         assert sales.ledger.explain(box, "g1").state == "pending"
-        clock.advance(minutes=1)
+        clock.advance(minutes=11)
         (claim,) = sales.claim(box, ["g1"])
         sales.settlements.settle([Decision(claim, "dropped", decisions.CRM_NO_MATCH, crm_version=4)])
     assert sales.ledger.explain(box, "g1").rule == decisions.CRM_NO_MATCH
