@@ -25,6 +25,7 @@ VAR = pathlib.Path("var")
     help="SQLite and FTS5, or a private MariaDB and Elasticsearch.",
 )
 @click.option("--keep", type=click.Path(file_okay=False), help="Work folder. [default: a new one under ./var]")
+@click.option("--preview", is_flag=True, help="Only say what would be imported and why not the rest; store no mail.")
 @click.option("--plain", is_flag=True, help="Lines instead of a live display.")
 @with_settings
 def demo(
@@ -34,6 +35,7 @@ def demo(
     crm: str | None,
     stores: str,
     keep: str | None,
+    preview: bool,
     plain: bool,
 ) -> None:
     """Start a sandbox Gmail, sync its mailboxes, let new mail arrive, and report. Ends by itself; Ctrl-C ends it sooner.
@@ -55,7 +57,11 @@ def demo(
     folder.mkdir(parents=True, exist_ok=True)
     before = signal.signal(signal.SIGTERM, _as_ctrl_c)
     try:
-        Run(stage, folder, stores, lambda: open_display(plain=plain)).play()
+        run = Run(stage, folder, stores, lambda: open_display(plain=plain))
+        if preview:
+            run.preview()
+        else:
+            run.play()
     except DemoFailedError as error:
         raise FailedError(f"{error}; see {folder / 'job.log'}") from error
     finally:

@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 import pathlib
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from ..io import migrate
 from ..io.database import Database
 from ..io.google_signin import GoogleSettings
 from ..io.key_choice import key_ref
+from ..io.quota import QuotaLimits
 from ..io.schema import engagement_link, mailbox, message, opportunity
 from ..io.vault import Vault, read_keys
 from ..sandbox.process import SandboxNotStartedError, SandboxProcess
@@ -44,6 +46,7 @@ ARRIVAL_SECONDS = 30.0
 BETWEEN_ARRIVALS_SECONDS = 1.05
 """Gmail publishes at most one notification a second for each user; what comes faster is announced by nobody."""
 SANDBOX_UNITS = 100_000_000
+NO_LIMITS = QuotaLimits(mailbox_minute=SANDBOX_UNITS, project_minute=SANDBOX_UNITS)
 """Units a minute where mail comes from files: the sandbox's own quota need not make anybody wait."""
 
 
@@ -80,15 +83,7 @@ class Run:
             DemoFailedError: something failed, or the decisions are not as expected.
         """
         with contextlib.ExitStack() as stack:
-            sandbox, starting = self._start_sandbox(stack)
-            try:
-                stores = stack.enter_context(open_stores(self._kind, self._folder, click.echo))
-                database = Database(stores.database)
-                stack.callback(database.close)
-                migrate.upgrade(database)
-                starting.result()
-            except (ServerUnavailableError, SandboxNotStartedError) as error:
-                raise DemoFailedError(str(error)) from error
+            stores, sandbox, database = self._set_up(stack)
             job = JobProcess(self._job_options(stores, sandbox), self._folder / "job.log")
             stack.callback(job.stop)
             job.start()  # before there is anything to do: it takes some seconds to load, and so does what comes next
@@ -112,7 +107,52 @@ class Run:
         print_ending(report, stores, paths, self._folder, self._stage.team_id)
         self._judge(report, compared, push)
 
+    def preview(self) -> None:
+        """Say what would become of the mail, mailbox by mailbox, without the job and without storing anything of it.
+
+        Raises:
+            DemoFailedError: the sandbox or a server could not be started.
+        """
+        from ..io.correspondence import DatabaseCorrespondence
+        from ..io.crm import load_directory
+        from ..io.google_signin import GmailAccounts
+        from ..io.mailboxes import Mailboxes
+        from ..io.vault import Digests
+        from .preview import Learning, look_at, print_findings
+        from .window import Window
+
+        with contextlib.ExitStack() as stack:
+            stores, sandbox, database = self._set_up(stack)
+            if self._stage.world:
+                load(self._stage.world, sandbox.client)
+            self._opt_in(database, stores, sandbox)
+            vault, google = self._signed_in(stores, sandbox)
+            accounts = GmailAccounts(database, vault, google, utc_now)
+            digests = Digests(read_keys(key_ref(stores.token_key, stores.database)))
+            directory = load_directory(database, self._stage.team_id)
+            learning = Learning(DatabaseCorrespondence(database, digests))
+            for box in Mailboxes(database, utc_now).all(self._stage.team_id):
+                window = Window(database, accounts, box, sys.maxsize, NO_LIMITS)
+                print_findings(box.address, window, look_at(window.messages(), directory, learning, utc_now()))
+
     # --- the parts -----------------------------------------------------------------------------------------------------
+    def _set_up(self, stack: contextlib.ExitStack) -> tuple[Stores, SandboxProcess, Database]:
+        """The stores with their schema, and the sandbox; they end with `stack`.
+
+        Raises:
+            DemoFailedError: one of them could not be started.
+        """
+        sandbox, starting = self._start_sandbox(stack)
+        try:
+            stores = stack.enter_context(open_stores(self._kind, self._folder, click.echo))
+            database = Database(stores.database)
+            stack.callback(database.close)
+            migrate.upgrade(database)
+            starting.result()
+        except (ServerUnavailableError, SandboxNotStartedError) as error:
+            raise DemoFailedError(str(error)) from error
+        return stores, sandbox, database
+
     def _start_sandbox(self, stack: contextlib.ExitStack) -> tuple[SandboxProcess, concurrent.futures.Future[Any]]:
         """The sandbox, which ends with `stack`, and its start, which goes on beside what the caller does."""
         starter = stack.enter_context(concurrent.futures.ThreadPoolExecutor(1, "sandbox"))
@@ -238,11 +278,10 @@ class Run:
         from ..io.audit import Audit
         from ..io.google_signin import GmailAccounts
         from ..io.mailboxes import Mailboxes
-        from ..io.quota import Quota, QuotaLimits
+        from ..io.quota import Quota
 
         vault, google = self._signed_in(stores, sandbox)
-        limits = QuotaLimits(mailbox_minute=SANDBOX_UNITS, project_minute=SANDBOX_UNITS)
-        auditor = Audit(database, GmailAccounts(database, vault, google, utc_now), Quota(database, limits), utc_now)
+        auditor = Audit(database, GmailAccounts(database, vault, google, utc_now), Quota(database, NO_LIMITS), utc_now)
         found = {box.address: auditor.run(box.id) for box in Mailboxes(database, utc_now).all(self._stage.team_id)}
         return {address: one.completeness for address, one in found.items() if one is not None}
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..transforms.correspondence import Correspondence, DigestKind
     from ..transforms.crm_directory import CrmDirectory
     from ..transforms.records import CustomerMail, NormalizedMessage
+    from .window import Window
 
 SENDERS = 3
 
@@ -117,7 +118,6 @@ def preview(settings: Settings, mailbox: str, limit: int, format_: Format) -> No
     from ..io.google_signin import GmailAccounts
     from ..io.key_choice import key_ref
     from ..io.vault import Digests, read_keys
-    from ..transforms.decisions import RULES
     from .window import Window
 
     with settings.open_database() as database:
@@ -131,10 +131,15 @@ def preview(settings: Settings, mailbox: str, limit: int, format_: Format) -> No
     if format_ == "jsonl":
         write_jsonl(finding_rows(found))
         return
+    print_findings(box.address, window, found)
+
+
+def print_findings(address: str, window: Window, found: Findings) -> None:
+    """What `look_at` found in a mailbox's window, for people."""
+    from ..transforms.decisions import RULES
+
     counts = window.counts
-    click.echo(
-        f"{box.address}: the window starts {short(iso(window.start))} UTC and has about {counts.listed} messages."
-    )
+    click.echo(f"{address}: the window starts {short(iso(window.start))} UTC and has about {counts.listed} messages.")
     click.echo(f"{counts.read} were looked at, newest first; nothing of them was stored.")
     for row in finding_rows(found):
         click.echo(f"{row['messages']:6}  {row['outcome']}  {row['rule']}: {RULES.get(row['rule'], '')}")
@@ -143,7 +148,7 @@ def preview(settings: Settings, mailbox: str, limit: int, format_: Format) -> No
         click.echo(f"{number:6}  could not be read now ({error})")
     if found.imported:
         click.echo("These would be imported:")
-        for mail in found.imported[:10]:
+        for mail in sorted(found.imported, key=lambda mail: mail.sent_at, reverse=True)[:10]:
             to = f"{len(mail.links)} CRM records"
             click.echo(
                 f"  {short(iso(mail.sent_at))}  {mail.sender.name or mail.sender.address}: {mail.subject}  ({to})"

@@ -17,7 +17,7 @@ from ..io.gmail import Gmail
 from ..io.google_signin import GmailAccounts
 from ..io.mailboxes import MailboxRow
 from ..io.message_reader import GmailMessageReader
-from ..io.quota import Quota
+from ..io.quota import Quota, QuotaLimits
 from ..transforms.errors import GmailQuotaError, MalformedMessageError
 from ..transforms.normalize_messages import normalize
 from ..transforms.records import ClaimedMessage, Decision, Failure, FetchedMessage, NormalizedMessage
@@ -52,12 +52,19 @@ def window_start(database: Database, box: MailboxRow, now: dt.datetime) -> dt.da
 class Window:
     """The newest messages of one mailbox's window, read in memory. What is asked of Gmail is debited from the shared quota."""
 
-    def __init__(self, database: Database, accounts: GmailAccounts, box: MailboxRow, limit: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        accounts: GmailAccounts,
+        box: MailboxRow,
+        limit: int,
+        quota: QuotaLimits | None = None,
+    ) -> None:
         self._database = database
         self._accounts = accounts
         self._box = box
         self._limit = limit
-        self._quota = Quota(database)
+        self._quota = Quota(database, quota)
         self.start = window_start(database, box, utc_now())
         self.counts = WindowCounts()
 

@@ -78,6 +78,15 @@ def test_own_mail_takes_the_same_way(tmp_path: pathlib.Path) -> None:
     assert not left_running(folder)
 
 
+def test_a_preview_of_the_sample_stores_no_mail(tmp_path: pathlib.Path) -> None:
+    folder = tmp_path / "run"
+    out, err = start(folder, "--preview").communicate(timeout=380)
+    assert out.count("nothing of them was stored") == 5, err
+    assert "automated.marketing" in out
+    assert b"Dock 7" not in (folder / "dealmail.db").read_bytes()
+    assert not left_running(folder)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_demo_leaves_nothing_running(tmp_path: pathlib.Path, number: signal.Signals) -> None:
     folder = tmp_path / "run"
