@@ -51,7 +51,8 @@ def html_to_text(html: str) -> tuple[str, tuple[str, ...]]:
         html, skipped = _mark_hidden(html)
     if "blockquote" in html or "BLOCKQUOTE" in html:
         html = _BLOCKQUOTE.sub(_mark_quote, html)
-    return _tidy(clean_text(_convert(html, skipped)), html), tuple(flags)
+    text = _convert(html, skipped)
+    return _tidy(clean_text(text), html, spaced="\xa0" in text), tuple(flags)
 
 
 def _without_unparsable(html: str) -> str:
@@ -313,31 +314,26 @@ def _mark_quote(match: re.Match[str]) -> str:
 _LINK: Final = re.compile(r" \((#[^\s()]*|[a-zA-Z][a-zA-Z+.-]{1,20}:\S*|)\)(?=[^\w/]|\Z)")
 _LABEL: Final = 200
 _CELLS: Final = re.compile(r"\t[\t ]*+")
-_SPACES: Final = re.compile(r"  ++")
+_SPACES: Final = re.compile(r"(?<=[^\s])  ++")
 _BLANK_LINES: Final = re.compile(r"\n{3,}")
+_INDENT: Final = re.compile(r"\n (?=[^ \n])")
 
 
-def _tidy(text: str, html: str) -> str:
+def _tidy(text: str, html: str, *, spaced: bool) -> str:
+    """`text` with one tab between cells, no runs of spaces but indents (where it is `spaced`), no runs of blank lines."""
     if " (" in text:
         text = _LINK.sub(_shorten_link, text)
-    lines = text.split("\n")
-    if "<pre" in html or "<PRE" in html:
-        lines = [_CELLS.sub("\t", line.rstrip()) for line in lines]
-    else:
-        lines = [
-            _tidy_line(line) if " " in line[:1] or "\t" in line or "  " in line else line.rstrip() for line in lines
-        ]
-    return _BLANK_LINES.sub("\n\n", "\n".join(lines)).strip()
-
-
-def _tidy_line(line: str) -> str:
-    """`line` with one tab between cells and no runs of spaces but its indent; an indent of one space is none."""
-    line = line.rstrip()
-    if "\t" in line or "  " in line:
-        bare = line.lstrip(" \t")
-        indent = " " * min(len(line) - len(bare), 40) if line.startswith("  ") else ""
-        return indent + _SPACES.sub(" ", _CELLS.sub("\t", bare))
-    return line[1:] if line.startswith(" ") else line
+    if "\t" in text:
+        text = _CELLS.sub("\t", text)
+    if spaced and "  " in text and "<pre" not in html and "<PRE" not in html:
+        text = _SPACES.sub(" ", text)
+    if " \n" in text or "\t\n" in text:
+        text = "\n".join(map(str.rstrip, text.split("\n")))
+    if "\n " in text and "<pre" not in html and "<PRE" not in html:
+        text = _INDENT.sub("\n", text)
+    if "\n\n\n" in text:
+        text = _BLANK_LINES.sub("\n\n", text)
+    return text.strip()
 
 
 def _shorten_link(match: re.Match[str]) -> str:

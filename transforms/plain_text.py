@@ -125,8 +125,8 @@ _ADDRESS: Final = re.compile(r"https?://\S+")
 def is_stub(plain: str, html: str) -> bool:
     """Whether the plain alternative says next to nothing beside `html`, the text of the HTML one.
 
-    It is where it is empty, where it is short and tells the reader to look at the HTML, or where it holds under a tenth of the
-    letters that the HTML holds and the HTML holds at least 200.
+    It is where it is empty, where it is short and tells the reader to look at the HTML, or where it has under 100 letters, under
+    a tenth of what the HTML has.
     """
     letters = len(_letters(plain))
     if letters == 0:
@@ -134,7 +134,7 @@ def is_stub(plain: str, html: str) -> bool:
     html_letters = len(_letters(html[:20_000]))
     if letters < 400 and _points_elsewhere(plain):
         return html_letters > letters // 2
-    return html_letters >= 200 and letters * 10 < html_letters
+    return letters < 100 and html_letters >= 200 and letters * 10 < html_letters
 
 
 def _points_elsewhere(plain: str) -> bool:
@@ -143,8 +143,9 @@ def _points_elsewhere(plain: str) -> bool:
 
 
 def _could_be_stub(plain: str) -> bool:
-    """Whether `is_stub` could say so for some HTML: long plain text is none, so most HTML is never converted."""
-    return len(plain) < 4_000 and (len(plain) < 1_000 or len(_letters(plain)) < 400)
+    """Whether `is_stub` could say so for some HTML: longer plain text is none, so most HTML is never converted."""
+    letters = len(_letters(plain)) if len(plain) < 4_000 else 4_000
+    return letters < 100 or (letters < 400 and _points_elsewhere(plain))
 
 
 def _letters(text: str) -> str:

@@ -8,7 +8,10 @@ quote, and what would leave nothing unfolded is not folded.
 from __future__ import annotations
 
 import re
-from typing import Final
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import accumulate, groupby
+from typing import Final, Literal
 
 from .html_text import BLOCK_OPEN, QUOTE_CLOSE, QUOTE_OPEN
 from .records import Span
@@ -16,6 +19,7 @@ from .records import Span
 MAX_LINES: Final = 20_000
 """Lines beyond this many are not looked at."""
 _MAX_LINE: Final = 400
+_Kind = Literal["quote", "signature"]
 
 # An attribution ends in "wrote:" or its like; the verb comes last in most languages, first in a few.
 _WROTE: Final = re.compile(
@@ -72,50 +76,57 @@ def find_spans(text: str) -> tuple[str, tuple[Span, ...]]:
     """`text` without html_text's marks, and its spans in order, never overlapping. Never raises."""
     marked = QUOTE_OPEN in text or BLOCK_OPEN in text or QUOTE_CLOSE in text
     lines = text.split("\n", MAX_LINES)
-    rest = lines.pop() if len(lines) > MAX_LINES else None
+    rest = [_MARKS.sub("", lines.pop())] if len(lines) > MAX_LINES else []
     quoted = [False] * len(lines)
     if marked:
-        lines = _take_marks(lines, quoted)
-        if rest is not None:
-            rest = _MARKS.sub("", rest)
+        _take_marks(text, lines, quoted)
     if ">" in text:
         _quote_arrows(lines, quoted)
     _quote_history(lines, quoted)
     signed = _signature_lines(lines, quoted)
-    any_quoted = True in quoted
-    if not marked and not any_quoted and not signed:
-        return text, ()
+    if not signed and True not in quoted:
+        return "\n".join(lines + rest) if marked else text, ()
     if all(quoted[i] or not line.strip() or i in signed for i, line in enumerate(lines)):
         quoted = [False] * len(lines)
         signed = range(0)
-    whole = "\n".join([*lines, *([rest] if rest is not None else [])])
-    return whole, _spans(lines, quoted, signed)
+    return "\n".join(lines + rest) if marked else text, _spans(lines, quoted, signed)
 
 
-def _take_marks(lines: list[str], quoted: list[bool]) -> list[str]:
-    """The lines without marks; `quoted` is set where the marks say so."""
-    clean: list[str] = []
+def _take_marks(text: str, lines: list[str], quoted: list[bool]) -> None:
+    """Takes the marks out of `lines`, which are those of `text`, and sets `quoted` where the marks say so."""
+    starts = list(accumulate((len(line) + 1 for line in lines), initial=0))
+    places = {
+        place for mark in (QUOTE_OPEN, BLOCK_OPEN, QUOTE_CLOSE) for place in _places(text, mark) if place < starts[-1]
+    }
     opened: list[bool] = []
-    depth = 0  # how many of the opened are quotes
-    for index, line in enumerate(lines):
+    depth = done = 0  # how many of the opened are quotes; how many lines are done
+    for index in sorted({bisect_right(starts, place) - 1 for place in places}):
         inside = depth > 0
-        bare = line
-        if QUOTE_OPEN in line or BLOCK_OPEN in line or QUOTE_CLOSE in line:
-            bare = _MARKS.sub("", line)
-            before_first = bool(_MARKS.split(line, maxsplit=1)[0].strip())
-            for mark in _MARKS.findall(line):
-                if mark == QUOTE_CLOSE:
-                    depth -= bool(opened and opened.pop())
-                else:
-                    is_quote = not _forwarded_before(clean) if mark == QUOTE_OPEN else _attributed_before(clean)
-                    opened.append(is_quote)
-                    depth += is_quote
-                    inside = inside or (is_quote and not before_first)
-            if not depth and line.lstrip()[0] == QUOTE_CLOSE:
-                inside = False  # what follows the last closing mark is the writer's own
+        quoted[done:index] = [inside] * (index - done)
+        line = lines[index]
+        before_first = bool(_MARKS.split(line, maxsplit=1)[0].strip())
+        for mark in _MARKS.findall(line):
+            if mark == QUOTE_CLOSE:
+                depth -= bool(opened and opened.pop())
+            else:
+                before = lines[max(0, index - 12) : index]
+                is_quote = not _forwarded_before(before) if mark == QUOTE_OPEN else _attributed_before(before)
+                opened.append(is_quote)
+                depth += is_quote
+                inside = inside or (is_quote and not before_first)
+        if not depth and line.lstrip()[0] == QUOTE_CLOSE:
+            inside = False  # what follows the last closing mark is the writer's own
         quoted[index] = inside
-        clean.append(bare)
-    return clean
+        lines[index] = _MARKS.sub("", line)
+        done = index + 1
+    quoted[done:] = [depth > 0] * (len(lines) - done)
+
+
+def _places(text: str, mark: str) -> Iterator[int]:
+    place = text.find(mark)
+    while place >= 0:
+        yield place
+        place = text.find(mark, place + 1)
 
 
 def _last_lines(lines: list[str], count: int) -> list[str]:
@@ -154,8 +165,15 @@ _ARROWS: Final = frozenset("> ")
 def _quote_history(lines: list[str], quoted: list[bool]) -> None:
     """Attributions and header blocks, and what follows them. Patterns are dear, so only lines that end in a colon see one."""
     done = 0
-    for index, line in enumerate(lines):
-        if index < done or not line:
+    # Few lines come near a pattern: those that start like a rule, hold a colon early, or end in one.
+    near = [
+        i
+        for i, one in enumerate(lines)
+        if one and (one[0] in _RULERS or one[-1] in _LAST or ":" in one[:24] or "：" in one[:8])
+    ]
+    for index in near:
+        line = lines[index]
+        if index < done:
             continue
         if line[0] in _RULERS:
             core = line.strip(_RULER_LETTERS).lower() if len(line) <= _MAX_LINE else "-"
@@ -189,6 +207,7 @@ def _next_line(lines: list[str], index: int) -> int:
     return next((one for one in range(index + 1, min(index + 4, len(lines))) if lines[one].strip()), len(lines))
 
 
+_LAST: Final = frozenset(":： ")
 _LINE_END_COLONS: Final = (":", "：", ": ", ":  ")
 _RULER_LETTERS: Final = "-_=*> \t"
 _RULERS: Final = frozenset("-_=*")
@@ -272,21 +291,21 @@ _SENT_INITIALS: Final = frozenset("SGVEILOWО发從i")
 
 def _spans(lines: list[str], quoted: list[bool], signed: range) -> tuple[Span, ...]:
     """The stretches of lines as stretches of characters; blank lines inside one belong to it."""
-    spans: list[Span] = []
-    position = 0
-    kind: str | None = None
-    start = stop = 0
-    for index, line in enumerate(lines):
-        this = "signature" if index in signed else "quote" if quoted[index] else None
-        if this is None and kind is not None and not line.strip():
-            this = kind  # a blank line inside a quote does not split it; at its end `stop` leaves it out
-        if this != kind:
-            if kind is not None and stop > start:
-                spans.append(Span("quote" if kind == "quote" else "signature", start, stop))
-            kind, start, stop = this, position, position
-        if this is not None and line.strip():
-            stop = position + len(line)
-        position += len(line) + 1
-    if kind is not None and stop > start:
-        spans.append(Span("quote" if kind == "quote" else "signature", start, stop))
-    return tuple(spans)
+    kinds: list[_Kind | None] = ["quote" if one else None for one in quoted]
+    kinds[signed.start : signed.stop] = ["signature"] * len(signed)
+    starts = list(accumulate((len(line) + 1 for line in lines), initial=0))
+    stretches: list[tuple[_Kind, int, int]] = []  # kind, first line, last line that is not blank
+    index = 0
+    for kind, group in groupby(kinds):
+        first, index = index, index + sum(1 for _ in group)
+        if kind is None:
+            continue
+        written = [one for one in range(first, index) if lines[one].strip()]
+        if not written:
+            continue
+        if stretches and stretches[-1][0] == kind and not any(map(str.strip, lines[stretches[-1][2] + 1 : written[0]])):
+            first = stretches.pop()[1]
+        else:
+            first = written[0]
+        stretches.append((kind, first, written[-1]))
+    return tuple(Span(kind, starts[first], starts[last] + len(lines[last])) for kind, first, last in stretches)
