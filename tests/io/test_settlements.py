@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from dealmail.io import schema, settlements
 from dealmail.transforms import decisions
+from dealmail.transforms.errors import DealmailError
 from dealmail.transforms.records import ChangedEngagements, ClaimedMessage, Decision, Failure, SeenCopy
 
 RESULT = (
@@ -145,11 +146,8 @@ def test_what_was_stored_and_is_now_decided_otherwise_goes(sales: Any, mail: Any
         (claim,) = sales.claim(box, ["g1"])
         sales.settlements.settle([mail(claim, 1)])
     for box, left in ((first, 1), (second, 0)):
-        sales.database.transaction(
-            lambda c: c.execute(
-                sa.update(schema.message).values(state="pending").where(schema.message.c.mailbox_id == box)
-            )  # noqa: B023
-        )
+        again = sa.update(schema.message).values(state="pending").where(schema.message.c.mailbox_id == box)
+        sales.database.transaction(lambda c, again=again: c.execute(again))
         (claim,) = sales.claim(box, ["g1"])
         assert sales.settlements.settle([Decision(claim, "dropped", decisions.BLOCKED_TEAM)]) == [
             ChangedEngagements("t1", ("t1-e0001",))
@@ -290,7 +288,7 @@ def settle_in_threads(sales: Any, items: list[Any], rng: random.Random, threads:
         try:
             for start in range(0, len(share), 7):
                 sales.settlements.settle(share[start : start + 7])
-        except BaseException as error:
+        except (DealmailError, sa.exc.SQLAlchemyError, KeyError, AssertionError) as error:
             errors.append(error)
 
     workers = [threading.Thread(target=run, args=(share,)) for share in shares]
