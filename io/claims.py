@@ -49,6 +49,7 @@ _log = logging.getLogger(__name__)
 PACED: Final = "paced"
 """The state reason of a mailbox whose backfill waits for its own share of the quota; pushes do not wait with it."""
 
+_LOOK_AFTER_PUSH: Final = dt.timedelta(seconds=2)
 _CHUNK: Final = 500
 _message = schema.message.c
 
@@ -233,9 +234,7 @@ class GmailClaims:
             columns: dict[str, Any] = {
                 "history_id": max(reached, start),
                 "last_poll_at": now,
-                "next_poll_at": now
-                if more
-                else (next_poll(mailbox.id, now, interval) if polled else mailbox.next_poll_at),
+                "next_poll_at": self._next_look(mailbox, now, more=more, polled=polled, pushed=found and not by_poll),
                 **({} if more else {"confirmed_at": now}),
                 **({"last_mail_at": now} if found else {}),
                 **watch.unpushed(mailbox, found_by_poll=found and by_poll, now=now, interval=interval),
@@ -251,6 +250,19 @@ class GmailClaims:
             return moved
 
         return self._database.transaction(work)
+
+    def _next_look(
+        self, mailbox: MailboxRow, now: dt.datetime, *, more: bool, polled: bool, pushed: bool
+    ) -> dt.datetime | None:
+        """When the mailbox is polled next.
+
+        Gmail drops a mailbox's notifications beyond one a second (push guide), so after a push that brought mail a look
+        follows soon: the mail of the same second must not wait for the next interval.
+        """
+        if more:
+            return now
+        regular = next_poll(mailbox.id, now, self._settings.poll_interval) if polled else mailbox.next_poll_at
+        return min(regular or now, now + _LOOK_AFTER_PUSH) if pushed else regular
 
     def _recover(self, mailbox: MailboxRow, gmail: Gmail) -> MailboxRow:
         """The cursor expired: pin a new one, list what came since the last confirmed time, then check the whole window.

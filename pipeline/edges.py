@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..io import migrate, secret_refs
+from ..io.audit import Audit
 from ..io.claims import ClaimSettings, GmailClaims
 from ..io.correspondence import DatabaseCorrespondence
 from ..io.crm import DatabaseDirectories, crm_stamps
@@ -23,6 +24,7 @@ from ..io.gmail import GOOGLE
 from ..io.google_signin import GmailAccounts, GoogleSettings
 from ..io.key_choice import key_ref
 from ..io.ledger import Ledger
+from ..io.mailboxes import Mailboxes
 from ..io.message_reader import GmailMessageReader, ReaderOptions
 from ..io.outbox import Outbox
 from ..io.quota import Quota
@@ -124,6 +126,15 @@ class OpenEdges:
     def outbox(self) -> Outbox:
         """Transaction 3."""
         return Outbox(self.database, self.search_index, now=utc_now)
+
+    @functools.cached_property
+    def audit(self) -> Audit:
+        """Gmail against the ledger."""
+        return Audit(self.database, self.accounts, Quota(self.database, self._options.quota), utc_now)
+
+    def mailboxes_on(self) -> list[str]:
+        """Ids of the mailboxes whose import is on."""
+        return [mailbox.id for mailbox in Mailboxes(self.database, utc_now).all(import_on=True)]
 
     def next_due(self, now: dt.datetime) -> dt.datetime | None:
         """When a mailbox or the outbox next has something to do (UTC); None: nothing is planned."""

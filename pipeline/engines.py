@@ -27,6 +27,7 @@ from .build import Outputs, build
 from .inbox import Inbox, ReadInbox
 from .local_service import GraphPass, LocalService, NoNotifications, NotificationSource
 from .options import JobOptions
+from .scheduled_audit import ScheduledAudit
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +68,13 @@ def run_local(options: JobOptions, stop: threading.Event | None = None) -> int:
         else NoNotifications(stop)
     )
     graph = local_graph(options)
-    service = LocalService(graph, source, opened.next_due, opened.crm_stamps, now=edges.utc_now, stop=stop)
+    chore = None
+    if options.audit_hours:
+        period = dt.timedelta(hours=options.audit_hours)
+        chore = ScheduledAudit(
+            opened.mailboxes_on, functools.partial(opened.audit.run, repair=True), period, edges.utc_now
+        )
+    service = LocalService(graph, source, opened.next_due, opened.crm_stamps, now=edges.utc_now, stop=stop, chore=chore)
     try:
         if options.once:
             _log.info("nothing more is due after %d passes", service.run_once())

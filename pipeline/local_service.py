@@ -115,6 +115,7 @@ class LocalService:
         crm_stamps: the teams' CRM versions, read before each pass.
         now: the clock (UTC).
         stop: ends the service after the pass under way.
+        chore: called between passes; it sees to it itself that it does little (the scheduled audit).
         look_up_s: how often the database is asked for work that others put there (a person typing `dealmail import on`).
     """
 
@@ -128,6 +129,7 @@ class LocalService:
         now: Callable[[], dt.datetime],
         stop: threading.Event,
         look_up_s: float = 1.0,
+        chore: Callable[[], None] | None = None,
     ) -> None:
         self._graph = graph
         self._source = source
@@ -136,6 +138,7 @@ class LocalService:
         self._now = now
         self._stop = stop
         self._look_up_s = look_up_s
+        self._chore = chore
         self.totals: Counter[str] = Counter()
 
     def run(self) -> None:
@@ -147,6 +150,8 @@ class LocalService:
                 self._source.nack(received)
                 return
             if not received and not self._is_due():
+                if self._chore is not None:
+                    self._chore()
                 continue
             try:
                 self._pass(received)

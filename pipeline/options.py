@@ -53,6 +53,7 @@ class JobOptions:
     runner: str = "DirectRunner"
     once: bool = False
     poll_minutes: float = 15.0
+    audit_hours: float = 24.0
     lease_seconds: float = 120.0
     claim_batch: int = 50
     fetch_threads: int = 16
@@ -74,6 +75,8 @@ class JobOptions:
         for name in ("poll_minutes", "lease_seconds", "claim_batch", "fetch_threads"):
             if getattr(self, name) <= 0:
                 raise OptionError(f"--{name}={getattr(self, name)}: must be more than 0")
+        if self.audit_hours < 0:
+            raise OptionError(f"--audit_hours={self.audit_hours}: use hours, or 0 for never")
         if self.runner not in RUNNERS:
             raise OptionError(f"--runner={self.runner}: use one of {', '.join(RUNNERS)}")
         embedded = self.database.url.startswith("sqlite")
@@ -143,6 +146,12 @@ def make_parser() -> argparse.ArgumentParser:
         type=float,
         default=15.0,
         help="how often each mailbox is polled, push or not (default: %(default)s)",
+    )
+    add(
+        "--audit_hours",
+        type=float,
+        default=24.0,
+        help="how often a running service audits and repairs a mailbox; 0: never (default: %(default)s)",
     )
     add(
         "--search_plan",
