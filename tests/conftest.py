@@ -37,7 +37,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 import uuid
@@ -50,7 +49,6 @@ import sqlalchemy as sa
 from dealmail.io import migrate, removal, schema
 from dealmail.io.database import Database, DatabaseSpec
 from dealmail.io.search import SearchIndex, SearchSpec, open_index
-from dealmail.sandbox import servers
 
 SESSION = "DEALMAIL_TEST_SESSION"
 CHECKOUT = pathlib.Path(__file__).resolve().parents[1]
@@ -71,7 +69,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         shared = "sample_run" in getattr(item, "fixturenames", ())
         item.add_marker(pytest.mark.xdist_group("sample_run" if shared else str(item.path)))
-    items.sort(key=lambda item: "slow" not in item.keywords)  # stable: the long ones first, so that workers end together
+    items.sort(
+        key=lambda item: "slow" not in item.keywords
+    )  # stable: the long ones first, so that workers end together
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -151,23 +151,10 @@ def clock() -> Clock:
 
 @pytest.fixture(scope="session")
 def corpora() -> pathlib.Path:
-    given = os.environ.get("DEALMAIL_CORPORA")
-    if given:
-        if not pathlib.Path(given).is_dir():
-            pytest.fail(f"DEALMAIL_CORPORA={given} is no folder")
-        return pathlib.Path(given)
-    archive = CHECKOUT.parent / "shared" / "corpora" / "corpora.tar.xz"
-    if not archive.exists():
+    folder = find_corpora()
+    if folder is None:
         pytest.skip("needs the mail corpora: set DEALMAIL_CORPORA")
-    stat = archive.stat()
-    with servers.locked("corpora") as cache:
-        folder = cache / f"corpora-{stat.st_size}-{int(stat.st_mtime)}"
-        if not (folder / ".ready").exists():
-            with tarfile.open(archive) as unpacked:
-                unpacked.extractall(folder, filter="data")
-            (folder / ".ready").touch()
-    inner = [entry for entry in folder.iterdir() if entry.is_dir()]
-    return inner[0] if len(inner) == 1 else folder
+    return folder
 
 
 # --- servers ---------------------------------------------------------------------------------------------------------
