@@ -36,7 +36,7 @@ def find() -> pathlib.Path | None:
 
 
 def environment() -> dict[str, str]:
-    """This process's environment, with DEALMAIL_CORPORA and DEALMAIL_EVAL where the corpora can be found."""
+    """The environment of this process, with DEALMAIL_CORPORA and DEALMAIL_EVAL where the corpora can be found."""
     folder = find()
     if folder is None:
         return dict(os.environ)
