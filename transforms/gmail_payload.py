@@ -5,7 +5,6 @@ Field names and types: Google's Gmail API reference, users.messages and MessageP
 
 from __future__ import annotations
 
-import base64
 import binascii
 import json
 import re
@@ -108,20 +107,20 @@ def _decode_leniently(kind: type[_T], payload: bytes) -> _T:
     raise MalformedMessageError(f"Gmail's answer is not a message in format full ({problem})")
 
 
-_NOT_BASE64: Final = re.compile(r"[^A-Za-z0-9+/]")
+_URLSAFE: Final = bytes.maketrans(b"-_", b"+/")
+_NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/]")
 
 
 def read_bytes(data: str) -> bytes:
     """The bytes of a base64url string, padded or not (RFC 4648 section 5). What is not base64 in it is passed over."""
-    data = data.rstrip("=")
+    raw = data.encode("ascii", "ignore").translate(_URLSAFE)
     try:
-        return base64.b64decode(data + "=" * (-len(data) % 4), altchars="-_", validate=True)
-    except (binascii.Error, ValueError):
-        pass
-    kept = _NOT_BASE64.sub("", data.replace("-", "+").replace("_", "/"))
+        return binascii.a2b_base64(raw + b"=" * (-len(raw) % 4))
+    except binascii.Error:
+        kept = _NOT_BASE64.sub(b"", raw)
     if len(kept) % 4 == 1:
         kept = kept[:-1]
-    return base64.b64decode(kept + "=" * (-len(kept) % 4))
+    return binascii.a2b_base64(kept + b"=" * (-len(kept) % 4))
 
 
 def part_types(root: Part, limit: int = 1000) -> list[str]:

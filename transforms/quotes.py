@@ -29,6 +29,11 @@ _WROTE: Final = re.compile(
     r"님이 작성|เขียน)[^\n]{0,80}?\s?[:：]\s*$",
     re.IGNORECASE,
 )
+_VERBS: Final = (
+    "wrote", "write", "schr", "skrev", "kirjo", "escr", "scri", "crit", "pisa", "psal", "pisze", "írta", "irta", "yazd", "kirjut",
+    "rakst", "raš", "viết", "menulis", "писа", "пише", "γραψε", "كتب", "כתב", "写", "寫", "書", "작성", "เขียน",
+)  # fmt: skip
+"""Pieces of which every attribution's verb holds one: looking for them is ten times cheaper than the pattern."""
 _STARTS: Final = re.compile(
     r"^(?:(?:On|Am|Le|El|Em|Il|Op|Den|Dne|Dnia|W dniu|På|Pe|La|Tra|Vào|Pada|Στις|В|Дня)\b|\d|[A-ZА-Я]\w{1,3}\.? \d|[а-я]{2}, \d)",
     re.IGNORECASE,
@@ -80,7 +85,7 @@ def find_spans(text: str) -> tuple[str, tuple[Span, ...]]:
     quoted = [False] * len(lines)
     if marked:
         _take_marks(text, lines, quoted)
-    if ">" in text:
+    if "\n>" in text or "\n >" in text or text.startswith((">", " >")):
         _quote_arrows(lines, quoted)
     _quote_history(lines, quoted)
     signed = _signature_lines(lines, quoted)
@@ -145,7 +150,7 @@ def _forwarded_before(lines: list[str]) -> bool:
 
 def _attributed_before(lines: list[str]) -> bool:
     last = _last_lines(lines, 1)
-    return bool(last) and len(last[0]) < _MAX_LINE and _WROTE.search(last[0]) is not None
+    return bool(last) and len(last[0]) < _MAX_LINE and _has_verb(last[0])
 
 
 def _quote_arrows(lines: list[str], quoted: list[bool]) -> None:
@@ -213,6 +218,11 @@ _RULER_LETTERS: Final = "-_=*> \t"
 _RULERS: Final = frozenset("-_=*")
 
 
+def _has_verb(line: str) -> bool:
+    lowered = line.lower()
+    return any(verb in lowered for verb in _VERBS) and _WROTE.search(line) is not None
+
+
 _FACT: Final = re.compile(r"\d|@")
 _DATED_SENDER: Final = re.compile(
     r"\d[.:/]\d\d\b.*[<(]\s*[^<>()\s]+@[^<>()\s]+[>)]\s?[:：]$"
@@ -230,9 +240,10 @@ def _attribution(lines: list[str], quoted: list[bool], last: int) -> tuple[int, 
         if not part or quoted[start] or len(joined) + len(part) > _MAX_LINE:
             break
         joined = f"{part} {joined}".strip()
-        if start == last and len(part) > 20 and "@" not in part and _WROTE.search(part) is None:
+        verb = _has_verb(joined)
+        if start == last and len(part) > 20 and "@" not in part and not verb:
             break  # the verb or the address stands at the end; only a last word or two may be on a line of their own
-        if (_WROTE.search(joined) and (start == last or _FACT.search(joined))) or _DATED_SENDER.search(joined):
+        if (verb and (start == last or _FACT.search(joined))) or ("@" in joined and _DATED_SENDER.search(joined)):
             if _STARTS.match(part):
                 return start, last + 1
             if _STARTS_WEAKLY.match(part):
