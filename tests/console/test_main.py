@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from dealmail.console.main import COMMANDS, cli
+from dealmail.transforms.decisions import MAILBOX_STATES
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -87,3 +88,9 @@ def test_every_command_is_a_click_command() -> None:
     for place, _ in COMMANDS.values():
         module, _, attribute = place.partition(":")
         assert isinstance(getattr(importlib.import_module(f"dealmail.console.{module}"), attribute), click.Command)
+
+
+def test_the_page_names_every_command_and_state() -> None:
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "console.md").read_text(encoding="utf-8")
+    assert [name for name in COMMANDS if f"`{name}" not in page] == []
+    assert [state for state in MAILBOX_STATES if f"`{state}`" not in page] == []
