@@ -46,6 +46,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from benchmarks.corpora import find as find_corpora
 from dealmail.io import migrate, removal, schema
 from dealmail.io.database import Database, DatabaseSpec
 from dealmail.io.search import SearchIndex, SearchSpec, open_index

@@ -3,8 +3,6 @@
 import csv
 import datetime as dt
 import json
-import os
-import pathlib
 import random
 
 import pytest
@@ -157,10 +155,8 @@ def test_case_76_the_winner_of_differing_copies_is_the_same_in_any_order():
 
 
 @pytest.mark.corpus
-def test_the_guard_splits_no_group_of_copies_of_the_enron_corpus():
-    folder = pathlib.Path(os.environ.get("DEALMAIL_CORPORA", ""))
-    if not (folder / "enron_canonical.tsv").is_file():
-        pytest.skip("DEALMAIL_CORPORA does not name the unpacked corpora")
+def test_the_guard_splits_no_group_of_copies_of_the_enron_corpus(corpora):
+    folder = corpora
     from dealmail.sandbox import payload
     from dealmail.transforms.normalize_messages import normalize
     from dealmail.transforms.plain_text import read_text
