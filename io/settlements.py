@@ -49,10 +49,8 @@ class _Held:
     """A pending message whose lease the batch shows."""
 
     team_id: str
-    lane: int
     failures: int
     leases: int
-    found_at: dt.datetime
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -236,10 +234,10 @@ class DatabaseSettlements:
     ) -> None:  # fmt: skip
         rows = []
         for key, item in items.items():
-            was = held[key]
+            was = held[key]  # the row is there and locked: what is said of lane and found_at is never written
             row = {
-                **_UNDECIDED, "mailbox_id": key[0], "gmail_id": key[1], "team_id": was.team_id, "lane": was.lane,
-                "found_at": was.found_at, "failures": was.failures, "leases": was.leases,
+                **_UNDECIDED, "mailbox_id": key[0], "gmail_id": key[1], "team_id": was.team_id, "lane": 0,
+                "found_at": now, "failures": was.failures, "leases": was.leases,
             }  # fmt: skip
             if absent.get(key):
                 row |= {"state": "decided", "outcome": "dropped", "rule": absent[key], "decided_at": now}
@@ -324,8 +322,7 @@ def _lock_messages(
         return {}
     query = (
         sa.select(
-            _message.mailbox_id, _message.gmail_id, _message.team_id, _message.state, _message.lease, _message.lane,
-            _message.failures, _message.leases, _message.found_at,
+            _message.mailbox_id, _message.gmail_id, _message.team_id, _message.state, _message.lease, _message.failures, _message.leases
         )
         .where(any_of(_message.mailbox_id, _message.gmail_id, keys))
         .order_by(_message.mailbox_id, _message.gmail_id)
@@ -335,7 +332,7 @@ def _lock_messages(
     for row in connection.execute(query):
         claim = wanted[row.mailbox_id, row.gmail_id].claim
         if row.state == "pending" and row.lease == claim.lease and row.team_id == claim.team_id:
-            held[row.mailbox_id, row.gmail_id] = _Held(row.team_id, row.lane, row.failures, row.leases, row.found_at)
+            held[row.mailbox_id, row.gmail_id] = _Held(row.team_id, row.failures, row.leases)
     return held
 
 
