@@ -298,7 +298,8 @@ def _among(table: sa.Table, keys: Sequence[Key]) -> sa.ColumnElement[bool]:
     names = [column.name for column in table.primary_key.columns if column.name != "team_id"]
     if len(names) == 1:
         return table.c[names[0]].in_([key[0] for key in keys])
-    return any_of(*[table.c[name] for name in reversed(names)], [(key[1], key[0]) for key in keys])
+    former, latter = (table.c[name] for name in names)
+    return any_of(latter, former, [(key[1], key[0]) for key in keys])
 
 
 def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -90,7 +90,7 @@ def test_mistakes_are_named_together_without_their_values(sales: Any) -> None:
         "line 13, column address: no e-mail address",
         "line 14, column kind: none of user, user_address, own_domain, account, account_domain, contact, lead, opportunity, blocked",
     ]
-    with pytest.raises(CrmFileError, match="line 13, column account_id: no such account$"):
+    with pytest.raises(CrmFileError, match=r"line 13, column account_id: no such account$"):
         load(sales, FILE + "contact,c8,,x@y.example,,a9,,,,,,,\n")
     for wrong, part in (
         ("id,name\n1,2\n", "no column `kind`"), ("kind,geheim\n", "unknown name of column number 2"), ("", "no column `kind`"),

@@ -4,6 +4,7 @@ import concurrent.futures
 import stat
 
 import pytest
+
 from dealmail.io import secret_refs
 from dealmail.io.database import DatabaseSpec
 from dealmail.io.key_choice import key_ref
