@@ -143,7 +143,7 @@ def test_engagements_of_several_mailboxes_are_the_groups_whose_mail_qualifies(en
 def test_each_group_of_copies_is_one_engagement_with_all_its_mailboxes(shared_run):
     found = found_shared(shared_run)
     assert found == expected_shared(shared_run)
-    assert len(found) >= 100
+    assert len(found) >= 80  # of 125; the rest is mail that no copy or only one is imported of
 
 
 def test_copies_within_one_mailbox_are_one_engagement_too(enron_run):
