@@ -31,7 +31,9 @@ class BulkInsert:
         self._processors = [(n, process) for n, process in enumerate(found[: len(names)]) if process is not None]
         self._get: Callable[[Row], Any] = operator.itemgetter(*names)
         self._is_single = len(names) == 1
-        self._defaults = [(cast(Any, c.default).arg, process) for c, process in zip(defaults, found[len(names) :], strict=True)]
+        self._defaults = [
+            (cast(Any, c.default).arg, process) for c, process in zip(defaults, found[len(names) :], strict=True)
+        ]
 
     def parameters(self, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
         """The rows as the driver takes them. All have the keys of the first one."""
