@@ -41,6 +41,21 @@ class UtcDateTime(sa.types.TypeDecorator):
         return None if value is None else value.replace(tzinfo=dt.UTC)
 
 
+class UnsignedBig(sa.types.TypeDecorator):
+    """A whole number from 0 to 2^64-1 in a signed column, as its two's complement: for equality only, never for order."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: sa.Dialect) -> int | None:
+        """The upper half of the range becomes negative."""
+        return value - 2**64 if value is not None and value >= 2**63 else value
+
+    def process_result_value(self, value: int | None, dialect: sa.Dialect) -> int | None:
+        """And comes back."""
+        return value + 2**64 if value is not None and value < 0 else value
+
+
 def Key(length: int = 64) -> sa.types.TypeEngine:
     """A string compared byte by byte, trailing spaces included, as SQLite does it."""
     return sa.String(length).with_variant(
@@ -93,7 +108,7 @@ mailbox = sa.Table(
     sa.Column("state", sa.String(32), nullable=False, default="not_connected"),  # transforms.decisions.MAILBOX_STATES
     sa.Column("state_since", UtcDateTime),
     sa.Column("state_reason", sa.String(255), nullable=False, default=""),  # an error class or reason code, never content
-    sa.Column("history_id", _big),  # the cursor; NULL: no first sync yet
+    sa.Column("history_id", UnsignedBig()),  # the cursor (Gmail: uint64); NULL: no first sync yet
     sa.Column("cursor_seq", _big, nullable=False, default=0),  # moves with every claim: the compare-and-set
     sa.Column("confirmed_at", UtcDateTime),  # everything Gmail had at this time is in the ledger
     sa.Column("window_from", UtcDateTime),  # start of the look-back window; moves only earlier
