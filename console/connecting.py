@@ -82,7 +82,7 @@ def user_of(database: Database, team_id: str, address: str) -> str:
 
 
 def known_mailbox(database: Database, team_id: str, address: str) -> MailboxRow:
-    """The mailbox of a user of the team, made known where it is new.
+    """The mailbox of a user of the team, made known where it is new, and handed over where the CRM names another user.
 
     Raises:
         BadInputError: the CRM knows no such user.
@@ -90,8 +90,13 @@ def known_mailbox(database: Database, team_id: str, address: str) -> MailboxRow:
     from ..io.mailboxes import Mailboxes
 
     boxes = Mailboxes(database, utc_now)
-    found = boxes.find(address, team_id)
-    return found[0] if found else boxes.add(team_id, user_of(database, team_id, address), address)
+    try:
+        user_id = user_of(database, team_id, address)
+    except BadInputError:
+        if found := boxes.find(address, team_id):
+            return found[0]
+        raise
+    return boxes.add(team_id, user_id, address)
 
 
 @click.command()

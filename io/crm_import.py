@@ -92,6 +92,7 @@ class _Import:
         self._terms: set[str] = set()
         self._whole_window = False
         self._owners: set[str] = set()
+        self._new_users: dict[str, str] = {}
         self._wanted: dict[sa.Table, dict[str, tuple[int, str]]] = defaultdict(dict)
         self._keys: dict[sa.Table, set[Key]] = defaultdict(set)
 
@@ -110,6 +111,7 @@ class _Import:
         if not done.is_change:
             return done
         self._connection.execute(sa.update(schema.team).where(team.id == self._team_id).values(crm_version=version + 1))
+        self._hand_over()
         self._look_back()
         self._poll_owners()
         return dataclasses.replace(done, version=version + 1)
@@ -223,12 +225,23 @@ class _Import:
     def _note_effects(self, table: sa.Table, old: Row | None, new: Row | None) -> None:
         if table is schema.opportunity and new is not None and new["owner_user_id"]:
             self._owners.add(new["owner_user_id"])
+        if table is schema.user_address and old is not None and new is not None and old["user_id"] != new["user_id"]:
+            self._new_users[new["address"]] = new["user_id"]
         term = _new_term(table, old, new)
         if not term or self._whole_window:
             return
         self._terms.add(term)
         if len(self._terms) > MAX_TERMS or not _SEARCHABLE.fullmatch(term):
             self._whole_window = True
+
+    def _hand_over(self) -> None:
+        """A mailbox whose address is now another user's: the old user's consent does not cover it."""
+        boxes = mailboxes.Mailboxes(self._database, lambda: self._now)
+        mailbox = schema.mailbox.c
+        for address, user_id in sorted(self._new_users.items()):
+            query = sa.select(mailbox.id).where(mailbox.team_id == self._team_id, mailbox.address == address)
+            for found in self._connection.scalars(query).all():
+                boxes.hand_over_in(self._connection, found, user_id, "crm import")
 
     def _look_back(self) -> None:
         """Have the live mailboxes search for mail that the CRM did not know what to do with until now."""

@@ -77,7 +77,7 @@ class Mailboxes:
         self._now = now
 
     def add(self, team_id: str, user_id: str, address: str) -> MailboxRow:
-        """Make the mailbox known, import off; an existing one keeps everything but its user."""
+        """Make the mailbox known, import off; an existing one stays as it is, unless it is another user's (see `hand_over_in`)."""
         address = address.strip().lower()
         row = {
             "id": mailbox_id(team_id, address), "team_id": team_id, "user_id": user_id, "address": address,
@@ -85,10 +85,29 @@ class Mailboxes:
         }  # fmt: skip
 
         def work(connection: sa.Connection) -> MailboxRow:
-            self._database.upsert(connection, _TABLE, [row], ["user_id"])
+            self._database.insert_new(connection, _TABLE, [row])
+            self.hand_over_in(connection, str(row["id"]), user_id, "dealmail")
             return read(connection, str(row["id"]))
 
         return self._database.transaction(work)
+
+    def hand_over_in(self, connection: sa.Connection, mailbox: str, user_id: str, actor: str) -> None:
+        """The mailbox is `user_id`'s from now on, within a transaction of the caller; nothing happens where it was before.
+
+        Consent does not travel with a mailbox: import goes off as by `turn_off`, the token is forgotten, and reading begins
+        anew, in the new user's own window, once they have consented and turned import on.
+        """
+        row = lock(self._database, connection, mailbox)
+        if row.user_id == user_id:
+            return
+        self._turn_off_in(connection, row, actor, "another user")
+        connection.execute(sa.delete(schema.credential).where(schema.credential.c.mailbox_id == mailbox))
+        walks = schema.listing.c
+        connection.execute(sa.delete(schema.listing).where(walks.mailbox_id == mailbox, walks.finished_at.is_(None)))
+        _set(
+            connection, mailbox, user_id=user_id, history_id=None, confirmed_at=None, window_from=None, next_poll_at=None,
+            not_before=None, unpushed_since=None, watch_error="",
+        )  # fmt: skip
 
     def get(self, mailbox: str) -> MailboxRow:
         """The mailbox with the id `mailbox`.
@@ -149,22 +168,25 @@ class Mailboxes:
         """
 
         def work(connection: sa.Connection) -> MailboxRow:
-            row = lock(self._database, connection, mailbox)
-            if row.import_on:
-                log_consent(connection, row, "import_off", actor, self._now(), detail)
-                _set(
-                    connection, mailbox, import_on=False, watch_expires_at=None, watch_renew_at=None, cursor_seq=row.cursor_seq + 1,
-                    **self._state(row, "paused"),
-                )  # fmt: skip
-                message = schema.message.c
-                connection.execute(
-                    sa.update(schema.message)
-                    .where(message.mailbox_id == mailbox, message.state == "pending", message.lease.is_not(None))
-                    .values(lease=None, lease_until=None)
-                )
+            self._turn_off_in(connection, lock(self._database, connection, mailbox), actor, detail)
             return read(connection, mailbox)
 
         return self._database.transaction(work)
+
+    def _turn_off_in(self, connection: sa.Connection, row: MailboxRow, actor: str, detail: str) -> None:
+        if not row.import_on:
+            return
+        log_consent(connection, row, "import_off", actor, self._now(), detail)
+        _set(
+            connection, row.id, import_on=False, watch_expires_at=None, watch_renew_at=None, cursor_seq=row.cursor_seq + 1,
+            **self._state(row, "paused"),
+        )  # fmt: skip
+        message = schema.message.c
+        connection.execute(
+            sa.update(schema.message)
+            .where(message.mailbox_id == row.id, message.state == "pending", message.lease.is_not(None))
+            .values(lease=None, lease_until=None)
+        )
 
     def set_state(self, mailbox: str, state: str, reason: str = "", **columns: Any) -> None:
         """Set the state a user sees (one of MAILBOX_STATES), its reason code, and other columns of the row with it.
