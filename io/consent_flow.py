@@ -129,6 +129,8 @@ class SignIn:
     def disconnect(self, mailbox_id: str, actor: str) -> None:
         """Import off, at once; then the watch is stopped, the token revoked at Google and removed here.
 
+        Google keeps one watch for a mailbox and project, and revokes all of a user's grants together: while another team
+        reads the same mailbox with a consent of its own, only this team's token is removed.
         What Google cannot be asked now is noted in the consent log; the token is removed all the same. Where the team's
         policy is on_opt_out = erase, this mailbox's copies go too; they are read again should the user ever come back.
 
@@ -145,23 +147,36 @@ class SignIn:
             ).one_or_none()
         if row is None:
             return
-        detail = []
-        try:
-            values = self._vault.open(mailbox_id, row.ciphertext)
-            try:
-                self._accounts.gmail(row.kind, values).stop()
-            except (DealmailError, secret_refs.SecretNotFoundError) as error:
-                detail.append(f"watch not stopped: {type(error).__name__}")
-            if row.kind == "oauth" and (problem := revoke(self._settings, values["refresh_token"])):
-                detail.append(f"not revoked at Google: {problem}")
-        except VaultError as error:
-            detail.append(f"not revoked at Google: {type(error).__name__}")
+        detail: list[str] = []
+        if not self._is_read_by_others(mailbox):
+            detail += self._end_at_google(mailbox_id, row.kind, row.ciphertext)
 
         def work(connection: sa.Connection) -> None:
             connection.execute(sa.delete(table).where(table.c.mailbox_id == mailbox_id))
             mailboxes.log_consent(connection, mailbox, "revoked", actor, self._now(), "; ".join(detail))
 
         self._database.transaction(work)
+
+    def _is_read_by_others(self, mailbox: MailboxRow) -> bool:
+        others = [one.id for one in self._mailboxes.find(mailbox.address) if one.import_on and one.id != mailbox.id]
+        query = sa.select(sa.literal(1)).where(schema.credential.c.mailbox_id.in_(others)).limit(1)
+        with self._database.reading() as connection:
+            return connection.scalar(query) is not None
+
+    def _end_at_google(self, mailbox_id: str, kind: Kind, ciphertext: bytes) -> list[str]:
+        """Stop the watch and revoke the token; what could not be done."""
+        detail = []
+        try:
+            values = self._vault.open(mailbox_id, ciphertext)
+            try:
+                self._accounts.gmail(kind, values).stop()
+            except (DealmailError, secret_refs.SecretNotFoundError) as error:
+                detail.append(f"watch not stopped: {type(error).__name__}")
+            if kind == "oauth" and (problem := revoke(self._settings, values["refresh_token"])):
+                detail.append(f"not revoked at Google: {problem}")
+        except VaultError as error:
+            detail.append(f"not revoked at Google: {type(error).__name__}")
+        return detail
 
     def _forget_copies(self, mailbox: MailboxRow) -> None:
         message = schema.message.c
