@@ -1,0 +1,386 @@
+"""Cases of docs/edge-cases.md that need a database or a Gmail and are nobody else's: one test a case, or two."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from dealmail.io import crm_import, listings, relink, schema
+from dealmail.io.consent_flow import SignIn, SignInError
+from dealmail.io.crm import DatabaseDirectories
+from dealmail.io.database import Database, DatabaseSpec
+from dealmail.io.ledger import Ledger
+from dealmail.io.quota import QuotaLimits
+from dealmail.transforms.find_due_mailboxes import parse_notification
+from dealmail.transforms.records import DueMailbox, Failure, Participant
+
+
+@pytest.fixture
+def sales(sqlite_database: Database, make_sales: Any) -> Any:
+    return make_sales(sqlite_database)
+
+
+def rows(database: Database, query: sa.Select[Any]) -> list[Any]:
+    with database.reading() as connection:
+        return list(connection.execute(query).all())
+
+
+def copies(gmails: Any, mailbox: str) -> list[str]:
+    table = schema.engagement_copy.c
+    return [row[0] for row in rows(gmails.database, sa.select(table.gmail_id).where(table.mailbox_id == mailbox))]
+
+
+def reads(gmails: Any, mailbox: str) -> int:
+    return int(gmails.client.counters()["by_mailbox"].get(gmails.address(mailbox), {}).get("messages.get", 0))
+
+
+# --- push, history and cursor ----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("cursor", [2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1])
+def test_case_02_the_whole_range_of_history_ids_can_be_stored(gmails: Any, cursor: int) -> None:
+    alice = gmails.connect("alice")
+    gmails.mailboxes.set_state(alice, "live", history_id=cursor)
+    assert gmails.row(alice).history_id == cursor
+
+
+def test_case_03_a_late_push_moves_no_cursor_back_and_reads_nothing_again(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    mail = gmails.deliver(alice)
+    gmails.sync(alice)
+    cursor, read = gmails.row(alice).history_id, reads(gmails, alice)
+    for stale in (1, cursor - 1, cursor, str(cursor)):
+        push = parse_notification(f'{{"emailAddress": "{gmails.address(alice)}", "historyId": "{stale}"}}'.encode())
+        assert push is not None
+        for due in gmails.ledger.touched(push.email_address, gmails.clock()):
+            assert gmails.claims().claim(due) == []
+    assert gmails.row(alice).history_id >= cursor
+    assert reads(gmails, alice) == read
+    assert gmails.outcomes(alice) == {mail: "customer"}
+
+
+def test_case_05_a_push_before_the_first_sync_is_covered_by_it(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    early = gmails.deliver(alice)
+    (due,) = gmails.ledger.touched(gmails.address(alice), gmails.clock())
+    assert gmails.row(alice).history_id is None
+    gmails.settle(gmails.claims().claim(due))
+    assert gmails.row(alice).history_id is not None
+    assert gmails.outcomes(alice) == {early: "customer"}
+
+
+def test_case_18_a_page_token_goes_with_its_query(sales: Any) -> None:
+    box = sales.mailboxes.get(sales.add_mailbox("alice@corp.example"))
+    now, later = sales.clock() - dt.timedelta(days=7), sales.clock()
+
+    def work(connection: sa.Connection) -> list[tuple[str, str]]:
+        listings.start(connection, box, "first_sync", now, later)
+        (walk,) = listings.unfinished(connection, box.id)
+        listings.page_done(connection, walk, 500, 900, "token", later)
+        listings.start(connection, box, "targeted", now, later, query="from:new.example")
+        both = [(one.kind, one.page_token) for one in listings.unfinished(connection, box.id)]
+        listings.start(connection, box, "first_sync", now - dt.timedelta(days=30), later)  # the window grew
+        return both + [(one.kind, one.page_token) for one in listings.unfinished(connection, box.id)]
+
+    before, after = [("first_sync", "token"), ("targeted", "")], [("first_sync", ""), ("targeted", "")]
+    assert sales.database.transaction(work) == before + after
+
+
+def test_case_21_a_message_that_cannot_be_read_is_parked_and_holds_nothing_up(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    gmails.sync(alice)
+    poison, before = gmails.deliver(alice, "poison"), gmails.row(alice).history_id
+    for _ in range(5):
+        claimed = gmails.claim(alice, "push")
+        good = gmails.deliver(alice)
+        gmails.sales.settlements.settle(
+            [Failure(one, "normalize", "ValueError") for one in claimed if one.gmail_id == poison]
+        )
+        gmails.settle([one for one in claimed if one.gmail_id != poison])
+        gmails.advance(minutes=16)
+    gmails.sync(alice, "push")
+    outcomes = gmails.outcomes(alice)
+    assert (outcomes.pop(poison), outcomes[good]) == ("parked", "customer")
+    assert set(outcomes.values()) == {"customer"}
+    assert gmails.row(alice).history_id > before
+    assert gmails.row(alice).state == "live"
+
+
+def test_case_22_a_new_process_finds_cursors_and_polls_where_they_were(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    gmails.sync(alice)
+    row = gmails.row(alice)
+    again = Database(DatabaseSpec(gmails.database.engine.url.render_as_string()))
+    ledger = Ledger(again, gmails.clock)
+    assert ledger.next_due(gmails.clock()) == row.next_poll_at > gmails.clock()
+    gmails.advance(seconds=(row.next_poll_at - gmails.clock()).total_seconds())
+    assert ledger.due(gmails.clock()) == [DueMailbox("t1", alice, "poll")]
+    again.close()
+    assert gmails.row(alice).history_id == row.history_id
+
+
+def test_case_23_poll_and_push_at_once_do_the_work_once(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    gmails.sync(alice)
+    gmails.client.set_limits(concurrent=0)
+    new = [gmails.deliver(alice, f"Offer {n}") for n in range(20)]
+    read, gate, leased = reads(gmails, alice), threading.Barrier(2), []
+
+    def work(reason: str) -> None:
+        gate.wait(10)
+        claimed = gmails.claims().claim(DueMailbox("t1", alice, reason))
+        leased.extend(one.gmail_id for one in claimed)
+        gmails.settle(claimed)
+
+    threads = [threading.Thread(target=work, args=(reason,)) for reason in ("poll", "push")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(leased) == sorted(new)
+    assert reads(gmails, alice) - read == len(new)
+    assert sorted(copies(gmails, alice)) == sorted(new)
+
+
+# --- labels ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("labels", [(), ("STARRED",), ("Customers/Acme",), ("IMPORTANT", "UNREAD")])
+def test_case_34_35_mail_that_never_was_in_the_inbox_is_read_old_and_new(gmails: Any, labels: tuple[str, ...]) -> None:
+    alice = gmails.connect("alice")
+    old = gmails.deliver(alice, labels=labels, age=2)
+    gmails.sync(alice)
+    new = gmails.deliver(alice, labels=labels)
+    gmails.sync(alice, "push")
+    assert gmails.outcomes(alice) == {old: "customer", new: "customer"}
+
+
+def test_case_36_scheduled_mail_is_nobodys_until_it_is_sent(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    gmails.sync(alice)
+    raw = b"From: alice@corp.example\r\nTo: pat@customer.example\r\nMessage-ID: <plan@x>\r\nSubject: Plan\r\n\r\nplan"
+    draft, waiting = gmails.client.save_draft(gmails.address(alice), raw)
+    gmails.sync(alice, "push")
+    assert (gmails.outcomes(alice), copies(gmails, alice)) == ({waiting: "label.draft"}, [])
+    gmails.advance(hours=10)
+    sent = gmails.client.send_draft(gmails.address(alice), draft)
+    gmails.sync(alice, "push")
+    assert gmails.outcomes(alice)[sent] == "customer"
+    assert copies(gmails, alice) == [sent]
+
+
+def test_case_37_snoozed_mail_that_comes_back_is_read_once(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    mail = gmails.deliver(alice)
+    gmails.sync(alice)
+    read = reads(gmails, alice)
+    for add, remove in (([], ["INBOX"]), (["INBOX", "UNREAD"], [])):
+        gmails.client.modify(gmails.address(alice), mail, add, remove)
+        gmails.sync(alice, "push")
+    assert reads(gmails, alice) == read
+    assert copies(gmails, alice) == [mail]
+
+
+# --- the CRM between match and write ---------------------------------------------------------------------------------
+CRM = """kind,id,address,domain,account_id
+user,u1,alice@corp.example,,
+own_domain,,,corp.example,
+account,a1,,acme.example,
+account,a2,,other.example,
+contact,c1,zoe@acme.example,,a1
+contact,c2,z.quint@acme.example,,a1
+"""
+CHANGES = {
+    "moved": (CRM.replace("zoe@acme.example,,a1", "zoe@acme.example,,a2"), {("account", "a2"), ("account", "a1"), ("contact", "c1")}),
+    "merged": (CRM.replace("contact,c1,zoe@acme.example,,a1\n", "").replace("z.quint@", "zoe@"), {("account", "a1"), ("contact", "c2")}),
+    "deleted": (CRM.replace("contact,c1,zoe@acme.example,,a1\n", "").replace("acme.example,\n", "elsewhere.example,\n"), set()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_case_63_what_the_crm_changes_between_match_and_write_is_put_right(sales: Any, mail: Any, change: str) -> None:
+    crm_import.import_csv(sales.database, "t1", CRM, sales.clock)
+    directories = DatabaseDirectories(sales.database, 0.0)
+    zoe = Participant("zoe@acme.example")
+    (claim,) = sales.claim(sales.add_mailbox("alice@corp.example"), ["g1"])
+    stale = directories.directory("t1")
+    matched = mail(claim, 1, sender=zoe, to=(), cc=(), links=stale.links([zoe]), crm_version=stale.version)
+
+    text, expected = CHANGES[change]
+    crm_import.import_csv(sales.database, "t1", text, sales.clock, replace=True)
+    relink.relink(sales.database, directories, "t1", sales.clock)
+    assert relink.behind(sales.database) == []
+    sales.settlements.settle([matched])
+    assert relink.behind(sales.database) == ["t1"]
+    relink.relink(sales.database, directories, "t1", sales.clock)
+    link = schema.engagement_link.c
+    assert set(map(tuple, rows(sales.database, sa.select(link.kind, link.target_id)))) == expected
+    assert len(sales.dump(schema.engagement)["engagement"]) == 1
+
+
+def test_case_75_the_same_gmail_id_in_two_mailboxes_is_two_messages(sales: Any, mail: Any) -> None:
+    first, second = sales.add_mailbox("alice@corp.example"), sales.add_mailbox("bob@corp.example")
+    for number, box in enumerate((first, second)):
+        sales.settlements.settle([mail(claim, number) for claim in sales.claim(box, ["g1"])])
+    assert [sales.ledger.explain(box, "g1").engagement_id for box in (first, second)] == ["t1-e0000", "t1-e0001"]
+
+
+# --- accounts, quota, lifecycle --------------------------------------------------------------------------------------
+def test_case_88_gmail_is_asked_in_epoch_seconds() -> None:
+    after, before = dt.datetime(2026, 3, 1, 23, 30, tzinfo=dt.UTC), dt.datetime(2026, 3, 9, tzinfo=dt.UTC)
+    words = listings.search_for(after, before).split()
+    assert words[:2] == [f"after:{int(after.timestamp()) - 60}", f"before:{int(before.timestamp()) + 60}"]
+
+
+def test_case_99_a_consent_that_fails_leaves_the_old_token_good(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    gmails.sync(alice)
+    sealed = rows(gmails.database, sa.select(schema.credential))
+    gmails.client.call("consent", refuse=True)
+    sign_in = SignIn(gmails.database, gmails.vault, gmails.settings, gmails.clock)
+    with pytest.raises(SignInError):
+        sign_in.consent(alice, "alice", lambda url: None, timeout=dt.timedelta(0))
+    with pytest.raises(SignInError):
+        sign_in.grant(alice, "no such token", [], "alice")
+    gmails.client.call("consent")
+    assert rows(gmails.database, sa.select(schema.credential)) == sealed
+    new = gmails.deliver(alice)
+    gmails.sync(alice, "push")
+    assert gmails.outcomes(alice) == {new: "customer"}
+
+
+def test_case_102_a_backfill_leaves_room_for_the_live_mail_of_others(gmails: Any) -> None:
+    claims = gmails.claims(QuotaLimits(project_minute=500))
+    bob = gmails.connect("bob")
+    gmails.sync(bob, "poll", claims)
+    alice = gmails.connect("alice")
+    for n in range(30):
+        gmails.deliver(alice, f"Offer {n}", age=n / 5 + 0.5)
+    backfill = gmails.claim(alice, "poll", claims)
+    assert 0 < len(backfill) < 30
+    assert gmails.claim(alice, "work", claims) == []
+    live = gmails.deliver(bob)
+    assert [one.gmail_id for one in gmails.claim(bob, "push", claims)] == [live]
+
+
+def test_case_103_off_in_the_middle_of_a_backfill_leaves_no_late_write(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    for n in range(9):
+        gmails.deliver(alice, f"Offer {n}", age=n / 2 + 0.5)
+    claims = gmails.claims(batch=3)
+    gmails.settle(gmails.claim(alice, "poll", claims))
+    under_way = gmails.read(gmails.claim(alice, "work", claims))
+    before = gmails.sales.dump(schema.engagement, schema.engagement_copy, schema.search_outbox)
+    SignIn(gmails.database, gmails.vault, gmails.settings, gmails.clock).disconnect(alice, "alice")
+    gmails.sales.settlements.settle(under_way)
+    assert gmails.claim(alice, "work", claims) == gmails.claim(alice, "push", claims) == []
+    assert gmails.sales.dump(schema.engagement, schema.engagement_copy, schema.search_outbox) == before
+    assert gmails.counts(alice) == {"customer": 3, "pending": 6}
+
+
+def test_case_105_the_window_is_a_week_or_more_and_only_grows(gmails: Any) -> None:
+    def deal(opened: dt.date, *, is_open: bool = True) -> None:
+        row = {
+            "team_id": "t1",
+            "id": "o1",
+            "account_id": "a",
+            "owner_user_id": "u1",
+            "is_open": is_open,
+            "opened_on": opened,
+        }
+        gmails.database.transaction(
+            lambda c: gmails.database.upsert(c, schema.opportunity, [row], ["is_open", "opened_on"])
+        )  # fmt: skip
+
+    def midnight(day: dt.date) -> dt.datetime:
+        return dt.datetime.combine(day, dt.time(), dt.UTC)
+
+    alice, today = gmails.connect("alice"), gmails.clock().date()
+    gmails.sync(alice)
+    assert gmails.row(alice).window_from == gmails.clock() - dt.timedelta(days=7)
+    expected = gmails.row(alice).window_from
+    for opened, is_open, reach in (
+        (today - dt.timedelta(days=2), True, None),  # younger than the week
+        (today - dt.timedelta(days=20), False, None),  # closed
+        (today - dt.timedelta(days=20), True, 20),  # opened again
+        (today - dt.timedelta(days=40), True, 40),  # its date moved to an earlier day
+        (today - dt.timedelta(days=10), True, None),  # and to a later one
+        (today - dt.timedelta(days=10), False, None),
+    ):
+        deal(opened, is_open=is_open)
+        gmails.sync(alice, "push")
+        expected = midnight(today - dt.timedelta(days=reach)) if reach else expected
+        assert gmails.row(alice).window_from == expected
+
+
+def test_case_106_consent_does_not_travel_to_the_next_user_of_a_mailbox(gmails: Any) -> None:
+    alice = gmails.connect("sales")
+    gmails.sync(alice)
+    under_way = gmails.deliver(alice)
+    ends = gmails.read(gmails.claim(alice, "push"))
+    gmails.mailboxes.add("t1", "u1", gmails.address(alice))  # the same user: nothing happens
+    assert gmails.row(alice).import_on
+    gmails.mailboxes.add("t1", "u2", gmails.address(alice))
+    row = gmails.row(alice)
+    assert (row.user_id, row.import_on, row.state, row.history_id, row.window_from) == (
+        "u2",
+        False,
+        "paused",
+        None,
+        None,
+    )
+    gmails.sales.settlements.settle(ends)
+    assert gmails.outcomes(alice) == {under_way: "pending"}
+    assert rows(gmails.database, sa.select(schema.credential)) == []
+    assert [entry.action for entry in gmails.mailboxes.consents(alice)][-1] == "import_off"
+    gmails.mailboxes.turn_on(alice, "u2")
+    assert gmails.row(alice).state == "consent_wanted"  # the old token is not theirs
+    gmails.grant(alice, gmails.client.grant(gmails.address(alice)))
+    gmails.mailboxes.set_state(alice, "first_sync")
+    gmails.sync(alice)
+    assert gmails.outcomes(alice) == {under_way: "customer"}
+
+
+def test_case_106_a_crm_that_gives_the_address_to_somebody_else_ends_the_import(sales: Any) -> None:
+    users = "kind,id,address\nuser,u1,alice@corp.example\nuser,u2,bob@corp.example\n"
+    crm_import.import_csv(sales.database, "t1", users, sales.clock)
+    box, other = sales.add_mailbox("alice@corp.example"), sales.add_mailbox("bob@corp.example", user="u2")
+    crm_import.import_csv(sales.database, "t1", users, sales.clock)
+    assert [sales.mailboxes.get(one).import_on for one in (box, other)] == [True, True]
+    moved = "kind,address,user_id\nuser_address,alice@corp.example,u2\n"
+    crm_import.import_csv(sales.database, "t1", moved, sales.clock)
+    assert [(row.user_id, row.import_on) for row in map(sales.mailboxes.get, (box, other))] == [
+        ("u2", False),
+        ("u2", True),
+    ]
+
+
+def test_case_107_two_teams_read_one_mailbox_and_neither_ends_the_others(gmails: Any) -> None:
+    gmails.sales.add_team("t2")
+    mine = gmails.connect("alice")
+    address = gmails.address(mine)
+    theirs = gmails.mailboxes.add("t2", "u9", address).id
+    values = {"refresh_token": gmails.client.grant(address), "scopes": []}
+    sign_in = SignIn(gmails.database, gmails.vault, gmails.settings, gmails.clock)
+    sign_in.grant(theirs, values["refresh_token"], [], "u9")
+    gmails.mailboxes.turn_on(theirs, "u9")
+    mail = gmails.deliver(mine, age=1)
+    claims = gmails.claims(topic=gmails.sandbox.topic)
+    for team, box in (("t1", mine), ("t2", theirs)):
+        gmails.settle(claims.claim(DueMailbox(team, box, "poll")))
+    assert gmails.outcomes(mine) == {mail: "customer"}
+    assert gmails.ledger.explain(theirs, mail).rule == "customer"
+    due = gmails.ledger.touched(address, gmails.clock())
+    assert {one.mailbox_id for one in due} == {mine, theirs}
+
+    sign_in.disconnect(mine, "alice")
+    assert [gmails.row(box).import_on for box in (mine, theirs)] == [False, True]
+    assert address in gmails.client.counters()["watches"]  # the project has one watch a mailbox: the other team's, too
+    new = gmails.deliver(mine)
+    gmails.settle(claims.claim(DueMailbox("t2", theirs, "push")))
+    assert (gmails.ledger.explain(theirs, new).rule, gmails.ledger.explain(mine, new)) == ("customer", None)
+    assert gmails.row(theirs).state == "live"
+
+    sign_in.disconnect(theirs, "u9")
+    assert address not in gmails.client.counters()["watches"]
+    assert rows(gmails.database, sa.select(schema.credential)) == []
