@@ -18,7 +18,7 @@ from ..transforms.collect_decisions import CollectDecisions
 from ..transforms.correspondence import Correspondence
 from ..transforms.deduplicate_by_message_id import DeduplicateByMessageId
 from ..transforms.fetch_messages import FetchMessages, MessageReader
-from ..transforms.find_due_mailboxes import FindDueMailboxes, MailboxRegister, utc_now
+from ..transforms.find_due_mailboxes import FindDueMailboxes, MailboxRegister
 from ..transforms.normalize_messages import NormalizeMessages
 from ..transforms.select_customer_mail import Directories, SelectCustomerMail
 from ..transforms.write_to_elasticsearch import OutboxDrain, WriteToElasticsearch
@@ -39,7 +39,7 @@ class Edges:
     correspondence: Callable[[], Correspondence]
     settlements: Callable[[], Settlements]
     outbox: Callable[[], OutboxDrain]
-    now: Callable[[], dt.datetime] = utc_now
+    now: Callable[[], dt.datetime]
 
 
 @dataclasses.dataclass(frozen=True)

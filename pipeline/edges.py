@@ -14,12 +14,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..io import migrate, secret_refs
+from ..io import migrate, relink, secret_refs
 from ..io.audit import Audit
 from ..io.claims import ClaimSettings, GmailClaims
 from ..io.correspondence import DatabaseCorrespondence
 from ..io.crm import DatabaseDirectories, crm_stamps
 from ..io.database import Database
+from ..io.erasure import Erasing
 from ..io.gmail import GOOGLE
 from ..io.google_signin import GmailAccounts, GoogleSettings
 from ..io.key_choice import key_ref
@@ -136,6 +137,17 @@ class OpenEdges:
         """Ids of the mailboxes whose import is on."""
         return [mailbox.id for mailbox in Mailboxes(self.database, utc_now).all(import_on=True)]
 
+    def relink(self) -> None:
+        """Bring the links of stored mail to what the CRM says now, for the teams whose CRM has changed since."""
+        for team in relink.behind(self.database):
+            relink.relink(self.database, self.directories, team, utc_now)
+
+    def retain(self) -> None:
+        """Remove what is older than its team keeps mail."""
+        erasing = Erasing(self.database, utc_now, Digests(self.keys))
+        for team, _ in self.crm_stamps():
+            erasing.retain(team)
+
     def next_due(self, now: dt.datetime) -> dt.datetime | None:
         """When a mailbox or the outbox next has something to do (UTC); None: nothing is planned."""
         return min((at for at in (self.ledger.next_due(now), self.outbox.next_due(now)) if at), default=None)
@@ -180,6 +192,7 @@ def factories(options: JobOptions) -> Edges:
         correspondence=opening("correspondence"),
         settlements=opening("settlements"),
         outbox=opening("outbox"),
+        now=utc_now,  # the service's clock: another one here, and a mailbox due by the one would never be due by the other
     )
 
 
