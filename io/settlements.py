@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..transforms import decisions
+from ..transforms.blocklist import Blocklist
 from ..transforms.claim_messages import CRM_RULES
 from ..transforms.records import ChangedEngagements, CustomerMail, Decision, Failure, SeenCopy, Settleable
 from ..transforms.settings import TeamSettings
@@ -113,10 +114,11 @@ class DatabaseSettlements:
         copies = _copies(connection, items)
         changed = self._remove_outdated(connection, items, copies, now)
         store = EngagementStore(self._database, connection, now)
-        absent = store.write(items, copies, keep_out)
+        blocked = self._blocked_meanwhile(connection, items, held, teams)
+        absent = store.write({k: i for k, i in items.items() if k not in blocked}, copies, keep_out)
         changed |= store.changed
 
-        absent |= dict.fromkeys(self._outdated_decisions(items, held, teams), "")
+        absent |= dict.fromkeys([*blocked, *self._outdated_decisions(items, held, teams)], "")
         self._relink_outdated(connection, items, teams)
         taken_back = self._note_context(connection, {k: i for k, i in items.items() if k not in absent}, held)
         self._write_ledger(connection, items, held, absent, taken_back, now)
@@ -156,6 +158,31 @@ class DatabaseSettlements:
             and item.crm_version < teams[item.claim.team_id].crm_version
             and held[key].leases <= OUTDATED_LEASES
         ]
+
+    @staticmethod
+    def _blocked_meanwhile(
+        connection: sa.Connection, items: dict[Key, Settleable], held: dict[Key, _Held], teams: dict[str, _Team]
+    ) -> set[Key]:
+        """Mail that was judged before somebody in it came on a blocklist: it is read again instead of stored.
+
+        Asks generously (anybody's list, own people too): what is not blocked after all costs one more reading.
+        """
+        judged: dict[str, list[tuple[Key, CustomerMail]]] = defaultdict(list)
+        for key, item in items.items():
+            if isinstance(item, CustomerMail) and item.crm_version is not None and held[key].leases <= OUTDATED_LEASES:
+                team_id = item.claim.team_id
+                if item.crm_version < teams[team_id].crm_version:
+                    judged[team_id].append((key, item))
+        found: set[Key] = set()
+        table = schema.blocked.c
+        for team_id, mails in sorted(judged.items()):
+            patterns = connection.scalars(sa.select(table.pattern).where(table.team_id == team_id))
+            blocklist = Blocklist.build(("", pattern) for pattern in patterns)
+            for key, mail in mails:
+                people = [(one.address, False) for one in (mail.sender, *mail.to, *mail.cc)]
+                if blocklist.rule(people, None):
+                    found.add(key)
+        return found
 
     @staticmethod
     def _relink_outdated(connection: sa.Connection, items: dict[Key, Settleable], teams: dict[str, _Team]) -> None:
