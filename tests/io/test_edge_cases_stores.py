@@ -13,10 +13,13 @@ from dealmail.io import crm_import, listings, relink, schema
 from dealmail.io.consent_flow import SignIn, SignInError
 from dealmail.io.crm import DatabaseDirectories
 from dealmail.io.database import Database, DatabaseSpec
+from dealmail.io.erasure import Erasing, Erasure
 from dealmail.io.ledger import Ledger
 from dealmail.io.quota import QuotaLimits
+from dealmail.io.vault import Digests
+from dealmail.transforms import decisions
 from dealmail.transforms.find_due_mailboxes import parse_notification
-from dealmail.transforms.records import DueMailbox, Failure, Participant
+from dealmail.transforms.records import Decision, DueMailbox, Failure, MailText, Participant
 
 
 @pytest.fixture
@@ -218,6 +221,28 @@ def test_case_63_what_the_crm_changes_between_match_and_write_is_put_right(sales
     assert len(sales.dump(schema.engagement)["engagement"]) == 1
 
 
+def test_case_66_what_is_blocked_between_match_and_write_is_not_written(sales: Any, mail: Any) -> None:
+    crm_import.import_csv(sales.database, "t1", CRM, sales.clock)
+    version = DatabaseDirectories(sales.database, 0.0).directory("t1").version
+    box = sales.add_mailbox("alice@corp.example")
+    rival, friend, other = sales.claim(box, ["g1", "g2", "g3"])
+    judged = [
+        mail(rival, 1, sender=Participant("pat@sub.rival.example"), to=(), cc=(), crm_version=version),
+        mail(friend, 2, sender=Participant("zoe@acme.example"), to=(), cc=(), crm_version=version),
+        mail(other, 3, sender=Participant("kim@private.example"), to=(), cc=(), crm_version=version),
+    ]
+    blocks = "kind,pattern,user_id\nblocked,rival.example,\nblocked,*@private.example,u1\n"
+    crm_import.import_csv(sales.database, "t1", blocks, sales.clock)
+    sales.settlements.settle(judged)
+    assert [sales.ledger.explain(box, one).state for one in ("g1", "g2", "g3")] == ["pending", "decided", "pending"]
+    assert [row[1] for row in sales.dump(schema.engagement)["engagement"]] == ["t1-e0002"]
+    sales.clock.advance(minutes=1)
+    rival, other = sales.claim(box, ["g1", "g3"])
+    kept = mail(other, 3, sender=Participant("kim@private.example"), to=(), cc=(), crm_version=version + 1)
+    sales.settlements.settle([Decision(rival, "dropped", decisions.BLOCKED_TEAM, crm_version=version + 1), kept])
+    assert [sales.ledger.explain(box, one).rule for one in ("g1", "g3")] == ["blocked.team", "customer"]
+
+
 def test_case_75_the_same_gmail_id_in_two_mailboxes_is_two_messages(sales: Any, mail: Any) -> None:
     first, second = sales.add_mailbox("alice@corp.example"), sales.add_mailbox("bob@corp.example")
     for number, box in enumerate((first, second)):
@@ -384,3 +409,16 @@ def test_case_107_two_teams_read_one_mailbox_and_neither_ends_the_others(gmails:
     sign_in.disconnect(theirs, "u9")
     assert address not in gmails.client.counters()["watches"]
     assert rows(gmails.database, sa.select(schema.credential)) == []
+
+
+def test_case_109_words_of_an_erased_person_quoted_by_others_stay_with_the_others_mail(sales: Any, mail: Any) -> None:
+    box = sales.add_mailbox("alice@corp.example")
+    own, answer = sales.claim(box, ["g1", "g2"])
+    kim, lee = Participant("kim@acme.example"), Participant("lee@acme.example")
+    quoting = MailText("See below.\n\nOn Monday Kim <kim@acme.example> wrote:\n> our offer")
+    sales.settlements.settle(
+        [mail(own, 1, sender=kim, to=(), cc=()), mail(answer, 2, sender=lee, to=(), cc=(), body=quoting)]
+    )
+    erasing = Erasing(sales.database, sales.clock, Digests((b"a key for tests, 32 bytes long..",)))
+    assert erasing.erase(Erasure("t1", person="kim@acme.example")).engagements == 1
+    assert rows(sales.database, sa.select(schema.engagement.c.text)) == [(quoting.text,)]
