@@ -24,6 +24,7 @@ from ..io.pubsub import PubSubSpec, PullSource, ReadNotifications
 from ..transforms.records import Tick
 from . import edges
 from .build import Outputs, build
+from .chores import Every, OneAfterAnother
 from .inbox import Inbox, ReadInbox
 from .local_service import GraphPass, LocalService, NoNotifications, NotificationSource
 from .options import JobOptions
@@ -36,6 +37,9 @@ TICK_S = 2.0
 
 LINGER_S = 0.2
 """Seconds that a batch of an endless run waits to fill."""
+
+RELINK_EVERY = dt.timedelta(seconds=10)
+RETAIN_EVERY = dt.timedelta(days=1)
 
 STAMPS_S = 30.0
 """Seconds between two looks at the CRM's versions on engines with side inputs."""
@@ -68,13 +72,17 @@ def run_local(options: JobOptions, stop: threading.Event | None = None) -> int:
         else NoNotifications(stop)
     )
     graph = local_graph(options)
-    chore = None
+    chores: list[Callable[[], None]] = [
+        Every(RELINK_EVERY, opened.relink, edges.utc_now),
+        Every(RETAIN_EVERY, opened.retain, edges.utc_now),
+    ]
     if options.audit_hours:
         period = dt.timedelta(hours=options.audit_hours)
-        chore = ScheduledAudit(
-            opened.mailboxes_on, functools.partial(opened.audit.run, repair=True), period, edges.utc_now
-        )
-    service = LocalService(graph, source, opened.next_due, opened.crm_stamps, now=edges.utc_now, stop=stop, chore=chore)
+        audit = functools.partial(opened.audit.run, repair=True)
+        chores.append(ScheduledAudit(opened.mailboxes_on, audit, period, edges.utc_now))
+    service = LocalService(
+        graph, source, opened.next_due, opened.crm_stamps, now=edges.utc_now, stop=stop, chore=OneAfterAnother(chores)
+    )
     try:
         if options.once:
             _log.info("nothing more is due after %d passes", service.run_once())

@@ -18,7 +18,7 @@ from typing import Protocol
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 from apache_beam.transforms import environments
 
 from ..transforms.errors import StoreUnavailableError
@@ -79,6 +79,8 @@ class GraphPass:
 
     def __init__(self, build: Callable[[beam.Pipeline, Inbox], object]) -> None:
         """`build` lays out the graph on a pipeline, with sources that read the inbox."""
+        # State lives in this very process; its cache only measures the size of every value it is handed, at great length.
+        worker_handlers.STATE_CACHE_SIZE_MB = 0
         self._inbox = Inbox()
         self._options = PipelineOptions(["--experiments=beam_fn_api"])
         pipeline = beam.Pipeline(runner=FnApiRunner(), options=self._options)

@@ -28,8 +28,10 @@ BOUNCES = "sisimai"
 SAMPLE = 80
 LARGEST = 2_000_000
 TEAM, OWNER = "default", "owner@team.example"
+LARGE_PASSES = ("--claim_batch=300", "--fetch_batch=100")
 BATCH = 100
 FIRST_DAY_MS = 1_600_000_000_000
+_FIELD = re.compile(rb"^(?:From|To|Cc)[ \t]*:.*@", re.IGNORECASE | re.MULTILINE)
 _ADDRESS = re.compile(rb"[A-Za-z0-9._%+=-]{1,64}@([A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,5})")
 
 
@@ -50,9 +52,20 @@ def torture(corpora: pathlib.Path) -> list[pathlib.Path]:
     return [file for file in files if file.stat().st_size <= LARGEST]
 
 
+def as_mail(number: int, file: pathlib.Path) -> bytes:
+    """The file as it is; most of those that name nobody get an author first, so that the rest of them is read, too."""
+    raw = file.read_bytes()
+    if _FIELD.search(raw[:20_000]) or number % 10 == 0:
+        return raw
+    kind = b"Content-Type: text/html; charset=utf-8\r\n\r\n" if file.suffix == ".html" else b""
+    return b"From: Somebody <somebody@customer.example>\r\nTo: other@customer.example\r\n" + kind + raw
+
+
 def crm(raws: list[bytes]) -> str:
     """An account for every domain in the head of any of the files that can be a company's: so most bodies are read."""
-    seen = {match.decode("ascii").lower() for raw in raws for match in _ADDRESS.findall(raw[:20_000])}
+    seen = {match.decode("ascii").lower() for raw in raws for match in _ADDRESS.findall(raw[:20_000])} | {
+        "customer.example"
+    }
     companies = sorted({company for domain in seen if (company := company_domain(domain))})
     lines = ["kind,id,name,address,domain,owner,account_id,is_open,opened_on", f"user,u,Owner,{OWNER},,,,,"]
     lines += [f"account,a{n},,,{domain},,,," for n, domain in enumerate(companies)]
@@ -64,7 +77,7 @@ def crm(raws: list[bytes]) -> str:
 def torture_run(corpora, tmp_path_factory) -> Iterator[TortureRun]:
     folder = tmp_path_factory.mktemp("torture")
     files = torture(corpora)
-    raws = [file.read_bytes() for file in files]
+    raws = [as_mail(number, file) for number, file in enumerate(files)]
     known: dict[str, pathlib.Path] = {}
     with SandboxProcess(arguments=USERS_WITHOUT_LIMIT) as sandbox:
         sandbox.client.add_mailbox(OWNER)
@@ -80,7 +93,7 @@ def torture_run(corpora, tmp_path_factory) -> Iterator[TortureRun]:
             sandbox.client.call("deliver_many", mailbox=OWNER, messages=messages[start : start + BATCH], loaded=True)
         rig = JobRig(folder, sandbox)
         rig.opt_in(TEAM, [crm(raws)], [OWNER])
-        done = rig.once(*FAST)
+        done = rig.once(*FAST, *LARGE_PASSES)
         yield TortureRun(rig, known, done.stderr)
         rig.close()
 
@@ -97,7 +110,7 @@ def test_each_is_imported_dropped_or_parked_by_a_rule_that_is_written_down(tortu
     print("\n".join(f"{count:5} {outcome} {rule}" for (outcome, rule), count in counts.most_common()))  # noqa: T201
     assert {outcome for outcome, _ in counts} <= {"imported", "dropped", "parked"}
     assert {rule for _, rule in counts} <= set(RULES)
-    assert sum(count for (outcome, _), count in counts.items() if outcome == "imported") >= 200  # bodies were read
+    assert sum(count for (outcome, _), count in counts.items() if outcome == "imported") >= 900  # bodies were read
 
 
 def test_none_is_parked(torture_run):
@@ -117,5 +130,5 @@ def test_the_job_told_no_trouble(torture_run):
 
 def test_a_second_run_changes_no_row(torture_run):
     before = torture_run.rig.rows()
-    torture_run.rig.once("--poll_minutes=0.001", *FAST)
+    torture_run.rig.once("--poll_minutes=0.001", *FAST, *LARGE_PASSES)
     assert torture_run.rig.rows() == before
