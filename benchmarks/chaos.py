@@ -48,6 +48,7 @@ def prepare(folder: pathlib.Path) -> pathlib.Path:
         time.sleep(0.01)
     if maker.status:
         raise RuntimeError(log.read_text())
+    processes.remember_signatures()
     options = JobOptions(database=DatabaseSpec(f"sqlite:///{template}"))
     processes.warm_up(
         lambda: engines.local_graph(options), lambda graph: graph.run(PassInput(ticks=(Tick(edges.utc_now()),))), log
@@ -113,6 +114,7 @@ def table(results: Sequence[Result], seconds: float) -> str:
         "kills (SIGKILL)": sum(r.kills for r in results), "lost": sum(len(r.verdict.lost) for r in results),
         "doubled": sum(len(r.verdict.doubled) for r in results), "wrong": sum(len(r.verdict.wrong) for r in results),
         "audits below 100 %": sum(r.completeness < 100 for r in results), "seconds": round(seconds),
+        "CPU seconds": round(sum(r.cpu_seconds for r in results)), "passes of the graph": sum(r.passes for r in results),
     }  # fmt: skip
     width = max(len(name) for name in rows)
     lines = [f"{name:<{width}}  {value:>8,}" for name, value in rows.items()]
@@ -131,7 +133,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Play fault scenarios and compare what is stored with what happened.")
     parser.add_argument("--seeds", type=int, default=200, help="how many (default: %(default)s)")
     parser.add_argument("--first", type=int, default=0, help="the first seed (default: %(default)s)")
-    parser.add_argument("--jobs", type=int, default=max(2, os.cpu_count() or 2), help="side by side (default: %(default)s)")
+    parser.add_argument(
+        "--jobs", type=int, default=max(2, os.cpu_count() or 2), help="side by side (default: %(default)s)"
+    )
     parser.add_argument("--keep", type=pathlib.Path, help="keep databases and logs in this folder")
     parser.add_argument("--calm", action="store_true", help="good weather: what the scenarios are without faults")
     given = parser.parse_args(arguments)
@@ -141,10 +145,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for result in play_all(plans, given.jobs, given.keep):
             results.append(result)
             if not result.is_good:
-                print(describe(result), flush=True)  # noqa: T201
+                print(describe(result), flush=True)
             if sys.stderr.isatty():
-                print(f"\r{len(results)}/{len(plans)}", end="", file=sys.stderr)  # noqa: T201
-    print(table(results, time.monotonic() - began))  # noqa: T201
+                print(f"\r{len(results)}/{len(plans)}", end="", file=sys.stderr)
+    print(table(results, time.monotonic() - began))
     return 0 if len(results) == len(plans) and all(result.is_good for result in results) else 1
 
 

@@ -26,7 +26,7 @@ class Events:
     def __init__(self, client: SandboxClient, truth: Truth, seed: int, now: Callable[[], dt.datetime]) -> None:
         self._client = client
         self._truth = truth
-        self._chance = random.Random(f"events:{seed}")  # noqa: S311 (repeatable)
+        self._chance = random.Random(f"events:{seed}")
         self._writer = Writer(self._chance, truth.addresses, seed)
         self._now = now
         self._drafts: list[tuple[str, str, Item]] = []
@@ -43,7 +43,9 @@ class Events:
             for number in range(self._chance.randrange(1, 6)):
                 age = self._chance.choice([self._recent(), self._recent(), self._middle(), self._old()])
                 mail = self._writer.mail(self._category(), address, self._now() - age)
-                labels = {"INBOX"} if self._chance.random() < 0.85 else {self._chance.choice(["TRASH", "SPAM", "DRAFT"])}
+                labels = (
+                    {"INBOX"} if self._chance.random() < 0.85 else {self._chance.choice(["TRASH", "SPAM", "DRAFT"])}
+                )
                 milliseconds = int(mail.sent_at.timestamp() * 1000)
                 gmail_id = f"{milliseconds << 20 | number:x}"
                 messages.append(_message(mail, sorted(labels), milliseconds) | {"id": gmail_id})
@@ -67,7 +69,10 @@ class Events:
     def arrive_for_several(self) -> bool:
         """A mail of which several mailboxes get a copy."""
         mail, addresses = self._writer.several(
-            self._chance.choice(["customer", "customer", "late"]), self._address(), self._now(), self._chance.randrange(2, 5)
+            self._chance.choice(["customer", "customer", "late"]),
+            self._address(),
+            self._now(),
+            self._chance.randrange(2, 5),
         )
         return self._deliver(mail, addresses)
 

@@ -41,7 +41,11 @@ def has_deal(number: int) -> bool:
 
 def crm_csv(count: int, today: dt.date) -> str:
     """The CRM file of a team with `count` users."""
-    lines = ["kind,id,name,address,domain,account_id,owner,opened_on", f"own_domain,,,,{OWN},,,", f"blocked,,,,{BLOCKED},,,"]
+    lines = [
+        "kind,id,name,address,domain,account_id,owner,opened_on",
+        f"own_domain,,,,{OWN},,,",
+        f"blocked,,,,{BLOCKED},,,",
+    ]
     lines += [f"user,u{n},User {n},{address},,,," for n, address in enumerate(users(count))]
     for n, account in enumerate(ACCOUNTS):
         lines.append(f"account,{account},Account {n},,customer{n}.example,,,")
@@ -120,7 +124,9 @@ class Writer:
         sender, recipients = (owner, (outside,)) if outbound else (outside, (owner,))
         if category == "internal":
             sender, recipients = (owner, (self._other(owner),)) if outbound else (self._other(owner), (owner,))
-        made = Mail(key, category, message_id, sender, recipients, (), f"{self._words(3)} {key}", text, at, account=account)
+        made = Mail(
+            key, category, message_id, sender, recipients, (), f"{self._words(3)} {key}", text, at, account=account
+        )
         if category == "auto_reply":
             headers = (("Auto-Submitted", "auto-replied"), ("X-Autoreply", "yes"), ("Precedence", "auto_reply"))
             made = dataclasses.replace(made, subject=f"Automatic reply: {made.subject}", headers=headers)
@@ -149,7 +155,9 @@ class Writer:
         return self._chance.choice([address for address in self._addresses if address != owner])
 
     def _words(self, count: int = 12) -> str:
-        words = "price offer date meeting truck order plan thanks tomorrow drawing invoice gate sample answer question week"
+        words = (
+            "price offer date meeting truck order plan thanks tomorrow drawing invoice gate sample answer question week"
+        )
         return " ".join(self._chance.choices(words.split(), k=count)).capitalize()
 
     def _campaign(self, made: Mail) -> Mail:

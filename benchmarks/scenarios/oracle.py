@@ -108,7 +108,11 @@ def _compare_copies(items: dict[Key, Item], rows: dict[Key, Any], copies: dict[K
 
 
 def _compare_engagements(
-    items: dict[Key, Item], copies: dict[Key, Any], engagements: dict[str, Any], held: dict[str, set[str]], verdict: Verdict
+    items: dict[Key, Item],
+    copies: dict[Key, Any],
+    engagements: dict[str, Any],
+    held: dict[str, set[str]],
+    verdict: Verdict,
 ) -> None:
     ids: dict[str, set[str]] = collections.defaultdict(set)
     for key, copy in copies.items():

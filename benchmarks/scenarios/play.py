@@ -6,6 +6,8 @@ import collections
 import contextlib
 import dataclasses
 import datetime as dt
+import json
+import os
 import pathlib
 import random
 import shutil
@@ -69,7 +71,9 @@ class Result:
     verdict: oracle.Verdict = dataclasses.field(default_factory=oracle.Verdict)
     completeness: float = 0.0
     repaired: int = 0
+    passes: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     log: str = ""
 
     @property
@@ -83,7 +87,9 @@ def play(plan: Plan, template: pathlib.Path, keep: pathlib.Path | None = None) -
     began = time.monotonic()
     shm = pathlib.Path("/dev/shm")  # noqa: S108 (a folder of our own in it)
     folder = keep or pathlib.Path(tempfile.mkdtemp(prefix="dealmail-chaos-", dir=shm if shm.is_dir() else None))
-    folder.mkdir(exist_ok=True, parents=True)
+    if folder.exists():
+        shutil.rmtree(folder)  # an older run's write-ahead log would spoil the new database
+    folder.mkdir(parents=True)
     try:
         scenario = Scenario(plan, folder, template)
         try:
@@ -95,7 +101,8 @@ def play(plan: Plan, template: pathlib.Path, keep: pathlib.Path | None = None) -
     finally:
         if keep is None:
             shutil.rmtree(folder, ignore_errors=True)
-    result.seconds = time.monotonic() - began
+    result.seconds, used = time.monotonic() - began, os.times()
+    result.cpu_seconds = used.user + used.system + used.children_user + used.children_system
     return result
 
 
@@ -106,7 +113,7 @@ class Scenario:
         self.plan = plan
         self.result = Result(plan.seed)
         self.log = folder / "log.txt"
-        self._chance = random.Random(f"weather:{plan.seed}")  # noqa: S311 (repeatable)
+        self._chance = random.Random(f"weather:{plan.seed}")
         self._clock = Shared()
         self._jobs: list[Child] = []
         self._excused: set[int] = set()
@@ -117,7 +124,7 @@ class Scenario:
         self._addresses = mails.users(plan.mailboxes)
         self._sandbox, ends = processes.start_sandbox(self._addresses, plan.seed, self.log)
         self._client = SandboxClient(ends["gmail"])
-        (folder / "client.json").write_text(__import__("json").dumps(ends["oauth_client"]))
+        (folder / "client.json").write_text(json.dumps(ends["oauth_client"]))
         self._google = GoogleSettings(ends["gmail"], f"file:{folder}/client.json")
         self._options = JobOptions(
             database=self._spec, gmail_endpoint=ends["gmail"], oauth_client=f"file:{folder}/client.json",
@@ -198,7 +205,7 @@ class Scenario:
     def _kill(self, *, counted: bool = True) -> None:
         for job in self._jobs:
             killed = job.kill()
-            self.result.kills += (killed and counted) or job.status == -9 and not killed
+            self.result.kills += (killed and counted) or (job.status == -9 and not killed)
             if job.status not in {-9, 0}:
                 self.result.verdict.wrong.append(f"the job ended with exit code {job.status}")
         self._jobs.clear()
@@ -381,9 +388,12 @@ class Scenario:
             index.close()
         verdict.wrong += result.verdict.wrong
         if not report.equal or report.waiting:
-            verdict.wrong.append(f"the index differs: {report.differences}, {report.waiting} waiting, {report.parked} parked")
+            verdict.wrong.append(
+                f"the index differs: {report.differences}, {report.waiting} waiting, {report.parked} parked"
+            )
         verdict.wrong += oracle.over_quota(self._client.quota_ledger(), UNITS, self._excused)
         result.verdict = verdict
         counters = self._client.counters()
         result.faults.update({name: count for name, count in counters["faults"].items()})
+        result.passes = int(self._clock.get(Shared.PASSES))
         result.events, result.messages = self._truth.events, len(self._truth.items)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import datetime as dt
+import faulthandler
 import json
 import logging
 import mmap
@@ -19,10 +20,12 @@ import sys
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn
 
 import sqlalchemy as sa
+from apache_beam.transforms import core
 
 from dealmail.io.pubsub import PubSubSpec, PullSource
 from dealmail.pipeline import edges
@@ -36,9 +39,9 @@ _LOOK_UP_S: Final = 0.03
 
 
 class Shared:
-    """Numbers that forked processes share: the true clock's offset, the job's clock's, and a count of idle looks."""
+    """Numbers that forked processes share: the true clock's offset, the job's clock's, and counts of idle looks and passes."""
 
-    TRUE, JOB, IDLE = range(3)
+    TRUE, JOB, IDLE, PASSES = range(4)
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, 64)
@@ -77,7 +80,7 @@ class Child:
         return self._status
 
     def kill(self) -> bool:
-        """kill -9; whether it was still there to be killed."""
+        """Kill -9; whether it was still there to be killed."""
         if self.status is not None:
             return False
         os.kill(self.pid, signal.SIGKILL)
@@ -105,7 +108,9 @@ def _be_child(work: Callable[[], None], log: pathlib.Path, parent: int) -> NoRet
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         logging.basicConfig(filename=log, level=logging.WARNING, format="%(asctime)s %(name)s %(message)s", force=True)
-        work()
+        with log.open("a") as stacks:
+            faulthandler.register(signal.SIGUSR1, stacks)  # kill -USR1 shows where a process hangs
+            work()
         code = 0
     except BaseException:  # noqa: BLE001 (a child must never return into its parent's program)
         with log.open("a") as file:
@@ -155,7 +160,9 @@ class _Watched:
         return taken
 
 
-def start_job(options: JobOptions, graph: GraphPass, shared: Shared, log: pathlib.Path, fuse: int | None = None) -> Child:
+def start_job(
+    options: JobOptions, graph: GraphPass, shared: Shared, log: pathlib.Path, fuse: int | None = None
+) -> Child:
     """The job as a service. With a `fuse` it kills itself by SIGKILL at its n-th database statement or commit."""
 
     def serve() -> None:
@@ -164,8 +171,13 @@ def start_job(options: JobOptions, graph: GraphPass, shared: Shared, log: pathli
             _burn(fuse)
         opened = edges.open_edges(options)
         source = _Watched(PullSource(PubSubSpec(options.subscription, options.pubsub_endpoint)), shared)
+
+        def stamps() -> Sequence[tuple[str, int]]:
+            shared.add(Shared.PASSES, 1)
+            return opened.crm_stamps()
+
         LocalService(
-            graph, source, opened.next_due, opened.crm_stamps, now=edges.utc_now, stop=threading.Event(), look_up_s=_LOOK_UP_S
+            graph, source, opened.next_due, stamps, now=edges.utc_now, stop=threading.Event(), look_up_s=_LOOK_UP_S
         ).run()
 
     return fork(serve, log)
@@ -181,6 +193,22 @@ def _burn(steps: int) -> None:
 
     for event in ("before_cursor_execute", "after_cursor_execute", "commit"):
         sa.event.listen(sa.Engine, event, step)
+
+
+def remember_signatures() -> None:
+    """Have Beam look at a method's signature once a process: it does so anew for every step of every pass, a third of its time."""
+    ask = core.get_function_args_defaults
+    known: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+
+    def remembered(function: Any) -> Any:
+        of_class = getattr(function, "__func__", None)
+        if of_class is None:
+            return ask(function)
+        if of_class not in known:
+            known[of_class] = ask(function)
+        return known[of_class]
+
+    core.get_function_args_defaults = remembered
 
 
 def warm_up(graph: Callable[[], GraphPass], run: Callable[[GraphPass], None], log: pathlib.Path) -> None:
