@@ -53,7 +53,9 @@ def test_case_03_a_late_push_moves_no_cursor_back_and_reads_nothing_again(gmails
     alice = gmails.connect("alice")
     mail = gmails.deliver(alice)
     gmails.sync(alice)
+    gmails.sync(alice, "push")
     cursor, read = gmails.row(alice).history_id, reads(gmails, alice)
+    assert cursor == gmails.client.dump(gmails.address(alice))[gmails.address(alice)]["historyId"]
     for stale in (1, cursor - 1, cursor, str(cursor)):
         push = parse_notification(f'{{"emailAddress": "{gmails.address(alice)}", "historyId": "{stale}"}}'.encode())
         assert push is not None
