@@ -18,7 +18,7 @@ from apache_beam.utils.timestamp import Duration
 from .records import CustomerMail, Record, SeenCopy
 
 MAX_KNOWN: Final = 16
-"""Digests of differing copies that are remembered for one mail."""
+"""Differing copies that are remembered for one mail."""
 
 DEFAULT_WINDOW: Final = dt.timedelta(minutes=10)
 DEFAULT_LATENESS: Final = dt.timedelta(hours=1)
@@ -41,13 +41,18 @@ class _Deduplicate(beam.DoFn):
     KNOWN = ReadModifyWriteStateSpec("known", StrUtf8Coder())
 
     def process(self, element: tuple[str, CustomerMail], known: Any = beam.DoFn.StateParam(KNOWN)) -> Iterator[Record]:
-        """The first copy, and each one that differs from all before it, goes on whole; an equal one as SeenCopy."""
+        """The first copy, and each one that differs from all before it, goes on whole; an equal one as SeenCopy.
+
+        A copy that equals an earlier one in content and comes before it in rank (the author's own) goes on whole, too: else
+        the engagement's rank would depend on the order of arrival, and with it which of the differing copies wins.
+        """
         mail = element[1]
-        digests = (known.read() or "").split()
-        if mail.content_digest in digests:
+        seen = [entry.partition(":")[::2] for entry in (known.read() or "").split()]
+        if any(digest == mail.content_digest and rank <= mail.rank for digest, rank in seen):
             yield seen_copy(mail)
             return
-        known.write(" ".join([*digests[-(MAX_KNOWN - 1) :], mail.content_digest]))
+        seen = [(digest, rank) for digest, rank in seen if digest != mail.content_digest][-(MAX_KNOWN - 1) :]
+        known.write(" ".join(f"{digest}:{rank}" for digest, rank in [*seen, (mail.content_digest, mail.rank)]))
         yield mail
 
 

@@ -33,9 +33,11 @@ MAIL = CustomerMail(
 )
 
 
-def copy(mailbox: str, *, digest: str = "a", team: str = "t", engagement: str = "e") -> CustomerMail:
+def copy(
+    mailbox: str, *, digest: str = "a", team: str = "t", engagement: str = "e", rank: str = "10-a"
+) -> CustomerMail:
     claim = dataclasses.replace(MAIL.claim, mailbox_id=mailbox, team_id=team)
-    return dataclasses.replace(MAIL, claim=claim, content_digest=digest * 64, engagement_id=engagement * 32)
+    return dataclasses.replace(MAIL, claim=claim, content_digest=digest * 64, engagement_id=engagement * 32, rank=rank)
 
 
 def shown(record):
@@ -61,6 +63,12 @@ def test_case_76_a_differing_copy_passes_whole_and_its_equal_as_seen():
         mails,
         [(kind, "t", f"m{number}", digest) for number, (kind, digest) in enumerate(zip(kinds, "abba", strict=True), 1)],
     )
+
+
+def test_an_equal_copy_of_better_rank_passes_whole_so_that_order_does_not_matter():
+    mails = [copy("m1"), copy("m2", rank="00-a"), copy("m3"), copy("m4", rank="00-a")]
+    kinds = ["CustomerMail", "CustomerMail", "SeenCopy", "SeenCopy"]
+    check(mails, [(kind, "t", f"m{number}", "a") for number, kind in enumerate(kinds, 1)])
 
 
 def test_case_75_teams_and_engagements_never_meet():
