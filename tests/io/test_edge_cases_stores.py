@@ -22,11 +22,6 @@ from dealmail.transforms.find_due_mailboxes import parse_notification
 from dealmail.transforms.records import Decision, DueMailbox, Failure, MailText, Participant
 
 
-@pytest.fixture
-def sales(sqlite_database: Database, make_sales: Any) -> Any:
-    return make_sales(sqlite_database)
-
-
 def rows(database: Database, query: sa.Select[Any]) -> list[Any]:
     with database.reading() as connection:
         return list(connection.execute(query).all())
