@@ -102,7 +102,9 @@ def main() -> int:
     logging.getLogger("dealmail").setLevel(logging.ERROR)
     missed = []
     print(f"units for each imported mail, first sync of one mailbox with {messages:,} messages in its window")
-    print(f"{'match rate':>10}  {'imported':>8}  {'floor':>8}  {'every id':>8}  {'search':>8}  {'fetch everything':>16}")
+    print(
+        f"{'match rate':>10}  {'imported':>8}  {'floor':>8}  {'every id':>8}  {'search':>8}  {'fetch everything':>16}"
+    )
     for rate in RATES:
         spent = {}
         for search in (False, True):

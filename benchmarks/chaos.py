@@ -133,13 +133,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Play fault scenarios and compare what is stored with what happened.")
     parser.add_argument("--seeds", type=int, default=200, help="how many (default: %(default)s)")
     parser.add_argument("--first", type=int, default=0, help="the first seed (default: %(default)s)")
+    parser.add_argument("--only", help="these seeds, with commas between them")
     parser.add_argument(
         "--jobs", type=int, default=max(2, os.cpu_count() or 2), help="side by side (default: %(default)s)"
     )
     parser.add_argument("--keep", type=pathlib.Path, help="keep databases and logs in this folder")
     parser.add_argument("--calm", action="store_true", help="good weather: what the scenarios are without faults")
     given = parser.parse_args(arguments)
-    plans = [Plan(seed, calm=given.calm) for seed in range(given.first, given.first + given.seeds)]
+    seeds = range(given.first, given.first + given.seeds)
+    plans = [Plan(seed, calm=given.calm) for seed in ([int(n) for n in given.only.split(",")] if given.only else seeds)]
     began, results = time.monotonic(), []
     with contextlib.suppress(KeyboardInterrupt):
         for result in play_all(plans, given.jobs, given.keep):

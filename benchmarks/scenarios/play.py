@@ -9,6 +9,7 @@ import datetime as dt
 import json
 import os
 import pathlib
+import pickle
 import random
 import shutil
 import tempfile
@@ -43,8 +44,8 @@ UNITS: Final = 900
 """Units a minute and mailbox: few enough that a first sync and a burst meet the limit."""
 POLL: Final = dt.timedelta(minutes=15)
 _TOKEN_KEY: Final = "0123456789abcdef0123456789abcdef"  # guards nothing: mail of scenarios is made up
-_CALM_STEPS: Final = 60
-_STEP_S: Final = 90.0
+_CALM_STEPS: Final = 30
+_CALM_POLLS: Final = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +97,8 @@ def play(plan: Plan, template: pathlib.Path, keep: pathlib.Path | None = None) -
             scenario.run()
         finally:
             scenario.close()
+        if keep is not None:
+            (keep / "truth.pickle").write_bytes(pickle.dumps(scenario.truth))
         result = scenario.result
         result.log = scenario.log.read_text(errors="replace") if scenario.log.exists() else ""
     finally:
@@ -132,8 +135,8 @@ class Scenario:
             pubsub_endpoint=ends["pubsub"], fetch_threads=8, quota=QuotaLimits(mailbox_minute=UNITS),
         )  # fmt: skip
         self._graph = engines.local_graph(self._options)
-        self._truth = Truth(self._addresses, self._clock.true_now())
-        self._events = Events(self._client, self._truth, plan.seed, self._clock.true_now)
+        self.truth = Truth(self._addresses, self._clock.true_now())
+        self._events = Events(self._client, self.truth, plan.seed, self._clock.true_now)
         self._troubles: list[Callable[[], None]] = [
             self._expire_cursors, self._expire_cursors, self._revoke, self._revoke, self._expire_tokens, self._jump,
             self._second_job, self._second_job, self._close_gmail, self._switch_off, self._import_crm, self._extend,
@@ -159,20 +162,23 @@ class Scenario:
 
     def _round(self) -> None:
         calm = self.plan.calm
-        fuse = None if calm else int(10 ** self._chance.uniform(1.2, 3.3))
-        self._start(fuse)
+        self._start(self._fuse())
         parts = 1 if calm else self._chance.randrange(1, 4)
         for part in range(parts):
             self._events.happen(self.plan.events_a_round // parts)
             if not calm and self._chance.random() < 0.6:
                 self._chance.choice(self._troubles)()
-            self._let_work(looks=2 if part + 1 < parts else 4)
+            self._let_work(looks=1 if part + 1 < parts else 2)
             self._advance(self._chance.choice([3, 20, 65, 130, 400, 1000, 4000]))
-        self._let_work(looks=2)
-        if calm or self._chance.random() < 0.2:
+        self._let_work(looks=1)
+        if calm or self._chance.random() < 0.3:
             return
         self._kill()
         self._advance(self._chance.choice([1, 11, 130]))
+
+    def _fuse(self) -> int | None:
+        """After how many database steps the next job kills itself; a pass over all mailboxes takes some thousand."""
+        return None if self.plan.calm else int(10 ** self._chance.uniform(2, 4.5))
 
     def _calm_down(self) -> None:
         """Good weather, every consent back, and time to poll: what must be there at the end is there after it."""
@@ -186,15 +192,14 @@ class Scenario:
         self._start()
         polls = 0
         for _ in range(_CALM_STEPS):
-            self._let_work(looks=3, patience=30)
+            self._let_work(looks=2, patience=60, restarts=0)
             self._consent_again()
-            wait = self._next_due()
-            if polls >= 3 and self._is_settled():
+            polls = polls + 1 if self._is_settled() else 0
+            if polls > _CALM_POLLS:
                 break
-            if self._is_settled():
-                polls += 1
-                wait = POLL + dt.timedelta(seconds=61)
-            self._advance(max(1.0, wait.total_seconds()))
+            self._advance((POLL + dt.timedelta(seconds=61)).total_seconds())
+        else:
+            self.result.verdict.wrong.append("the job did not come to rest")
         self._kill(counted=False)
 
     # --- the job ---------------------------------------------------------------------------------------------------
@@ -210,16 +215,23 @@ class Scenario:
                 self.result.verdict.wrong.append(f"the job ended with exit code {job.status}")
         self._jobs.clear()
 
-    def _let_work(self, looks: int, patience: float = 6.0) -> None:
-        """Until the job has looked around `looks` times and found nothing to do, or is dead, or `patience` s are over."""
+    def _let_work(self, looks: int, patience: float = 10.0, restarts: int = 3) -> None:
+        """Until the job has looked around `looks` times and found nothing to do, or `patience` s are over.
+
+        A job that died is started again, as its keeper would, `restarts` times.
+        """
         start, deadline = self._clock.get(Shared.IDLE), time.monotonic() + patience
         while self._clock.get(Shared.IDLE) - start < looks and time.monotonic() < deadline:
             if all(job.status is not None for job in self._jobs):
-                return
-            time.sleep(0.005)
+                if not restarts:
+                    return
+                restarts -= 1
+                self._kill()
+                self._advance(self._chance.choice([0, 2, 125]))
+                self._start(self._fuse())
+            time.sleep(0.01)
 
     def _advance(self, seconds: float) -> None:
-        self._excuse()
         self._clock.add(Shared.TRUE, seconds)
         self._client.advance(seconds)
 
@@ -260,8 +272,7 @@ class Scenario:
         self._note("clock jump")
 
     def _second_job(self) -> None:
-        fuse = int(10 ** self._chance.uniform(1.5, 3.3))
-        self._jobs.append(processes.start_job(self._options, self._graph, self._clock, self.log, fuse))
+        self._jobs.append(processes.start_job(self._options, self._graph, self._clock, self.log, self._fuse()))
         self._note("second job")
 
     def _close_gmail(self) -> None:
@@ -289,17 +300,17 @@ class Scenario:
         self._note("import off and on")
 
     def _import_crm(self) -> None:
-        if self._truth.late_domain_known:
+        if self.truth.late_domain_known:
             return
-        self._truth.late_domain_known = True
+        self.truth.late_domain_known = True
         with self._database() as database:
             import_csv(database, mails.TEAM, mails.late_crm_csv(), self._clock.job_now)
 
     def _extend(self) -> None:
         number = self._chance.randrange(len(self._addresses))
-        self._truth.extended.add(self._addresses[number])
+        self.truth.extended.add(self._addresses[number])
         with self._database() as database:
-            import_csv(database, mails.TEAM, mails.old_deal_csv(number, self._truth.start.date()), self._clock.job_now)
+            import_csv(database, mails.TEAM, mails.old_deal_csv(number, self.truth.start.date()), self._clock.job_now)
 
     def _some(self, most: int) -> list[str]:
         return self._chance.sample(self._addresses, self._chance.randrange(1, most + 1))
@@ -308,14 +319,14 @@ class Scenario:
         self.result.faults[fault] += 1
 
     def _excuse(self) -> None:
-        """The minutes in which a clock jumps may hold the units of two: note the one that it is now."""
+        """A minute in which the job's clock jumps may hold the units of two: note the one that it is now."""
         self._excused.add(int(self._clock.true_now().timestamp()) // 60 * 60)
 
     # --- people ----------------------------------------------------------------------------------------------------
     def _opt_in(self) -> None:
         now = self._clock.job_now
         with self._database() as database:
-            import_csv(database, mails.TEAM, mails.crm_csv(len(self._addresses), self._truth.start.date()), now)
+            import_csv(database, mails.TEAM, mails.crm_csv(len(self._addresses), self.truth.start.date()), now)
             boxes = Mailboxes(database, now)
             for number, address in enumerate(self._addresses):
                 box = boxes.add(mails.TEAM, f"u{number}", address)
@@ -357,14 +368,6 @@ class Scenario:
         with self._database() as database, database.reading() as connection:
             return not any(connection.execute(query.limit(1)).first() for query in waiting)
 
-    def _next_due(self) -> dt.timedelta:
-        from dealmail.io.ledger import Ledger
-
-        now = self._clock.job_now()
-        with self._database() as database:
-            due = Ledger(database, self._clock.job_now).next_due(now)
-        return max(dt.timedelta(0), min(due - now, POLL) if due else POLL)
-
     def _settled_rows(self, database: Database, box: str) -> tuple[int, int]:
         message, copy = schema.message.c, schema.engagement_copy.c
         with database.reading() as connection:
@@ -381,7 +384,7 @@ class Scenario:
             if len(found) < len(self._addresses):
                 result.verdict.wrong.append(f"{len(self._addresses) - len(found)} mailboxes have no window")
             result.repaired = sum(len(one.stale) for one in found)
-            verdict = oracle.compare(database, self._truth)
+            verdict = oracle.compare(database, self.truth)
             index = open_index(SearchSpec(self._spec.url))
             index.ensure()
             report = index_check.check(database, index, mails.TEAM)
@@ -396,4 +399,4 @@ class Scenario:
         counters = self._client.counters()
         result.faults.update({name: count for name, count in counters["faults"].items()})
         result.passes = int(self._clock.get(Shared.PASSES))
-        result.events, result.messages = self._truth.events, len(self._truth.items)
+        result.events, result.messages = self.truth.events, len(self.truth.items)
