@@ -126,7 +126,7 @@ def _mbox(mails: Iterable[EnronMail]) -> Iterator[bytes]:
     for mail in mails:
         yield b"From - " + mail.at.strftime("%a %b %d %H:%M:%S %Y").encode() + b"\n"
         yield b"X-Gmail-Labels: " + mail.label.capitalize().encode() + b"\n"
-        yield re.sub(rb"(?m)^(>*From )", rb">\1", mail.raw) + b"\n"
+        yield re.sub(rb"(?m)^(>*From )", rb">\1", mail.raw) + b"\n\n"  # a blank line ends a mail
 
 
 def main(corpora: str, folder: str) -> None:

@@ -32,8 +32,8 @@ SETTLING = 10
 """Kills of lives that have settled something: so many messages, at random, and then a random moment within a pass."""
 REAL = 2
 """Kills of the whole process group of `python -m dealmail.pipeline`, after the others."""
-PASSES = 26
-"""About how many passes a sync has: 20 messages each."""
+PASSES = 21
+"""About how many passes a sync has: 5 messages of each of 5 mailboxes."""
 SMALL = ("--claim_batch=5", "--fetch_batch=5", "--settle_batch=5", "--lease_seconds=1", *FAST)
 
 
