@@ -117,10 +117,14 @@ def rebuild(database: Database, index: SearchIndex, outbox: Outbox, *, now: Call
         for batch in documents.all_documents(database):
             count += len(batch)
             fresh.put([IndexEntry(*key, found.version, found.document) for key, found in batch.items()])
-        for some in _chunks(_differences(database, fresh, None)):  # what changed while it was filled
+        for some in _chunks(_differences(database, fresh, None, with_waiting=True)):  # what changed while it was filled
             with database.reading() as connection:
                 found = documents.read_documents(connection, [(one.team_id, one.engagement_id) for one in some])
-            fresh.put([IndexEntry(*key, made.version, made.document) for key, made in found.items()])
+            entries = [IndexEntry(*key, made.version, made.document) for key, made in found.items()]
+            for one in some:  # erased meanwhile: it must not be found again for the moment until it is mended
+                if (one.team_id, one.engagement_id) not in found:
+                    entries.append(IndexEntry(one.team_id, one.engagement_id, (one.index_version or 0) + 1))
+            fresh.put(entries)
     repair(database, index, now=now)
     while outbox.drain(documents.BATCH_COUNT):
         pass
@@ -163,17 +167,23 @@ def _compare(
 
 
 def _differences(
-    database: Database, index: SearchIndex, team_id: str | None, counts: _Counts | None = None
+    database: Database,
+    index: SearchIndex,
+    team_id: str | None,
+    counts: _Counts | None = None,
+    *,
+    with_waiting: bool = False,
 ) -> Iterator[Difference]:
+    """What differs; rows that wait on the outbox are no difference unless `with_waiting`."""
     counts = counts or _Counts()
     suspects: list[documents.Key] = []
     for key, mine, theirs in _merged(database, index, team_id, counts):
         if mine != theirs:
             suspects.append(key)
         if len(suspects) == SUSPECTS:
-            yield from _second_look(database, index, suspects, counts)
+            yield from _second_look(database, index, suspects, counts, with_waiting=with_waiting)
             suspects = []
-    yield from _second_look(database, index, suspects, counts)
+    yield from _second_look(database, index, suspects, counts, with_waiting=with_waiting)
 
 
 def _merged(
@@ -202,7 +212,7 @@ def _merged(
 
 
 def _second_look(
-    database: Database, index: SearchIndex, keys: Sequence[documents.Key], counts: _Counts
+    database: Database, index: SearchIndex, keys: Sequence[documents.Key], counts: _Counts, *, with_waiting: bool
 ) -> Iterator[Difference]:
     """Which of these differ now, and are not on the outbox: the index is asked first, then the database."""
     if not keys:
@@ -220,7 +230,7 @@ def _second_look(
         kind = _kind(found.get(key), held.get(key))
         if kind is None:
             continue
-        if key in on_outbox:
+        if key in on_outbox and not with_waiting:
             counts.waiting += on_outbox[key] is None
             counts.parked += on_outbox[key] is not None
             continue

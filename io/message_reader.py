@@ -234,7 +234,7 @@ def large_texts(part: dict[str, Any]) -> Iterator[dict[str, Any]]:
             isinstance(body, dict)
             and isinstance(body.get("attachmentId"), str)
             and not body.get("data")
-            and part.get("mimeType") in {"text/plain", "text/html"}
+            and part.get("mimeType") in ("text/plain", "text/html")
             and not part.get("filename")
         ):
             yield body
