@@ -49,7 +49,7 @@ def now() -> dt.datetime:
 
 def fill(database: Database, count: int, size: int = 2000) -> None:
     """Write `count` engagements with bodies of about `size` characters, two participants, two links and one copy each."""
-    chance = random.Random(7)  # noqa: S311
+    chance = random.Random(7)
     at = now()
     for start in range(0, count, 1000):
         rows, people, links, copies = [], [], [], []
