@@ -200,18 +200,29 @@ class Gmail:
         request = ask(service.users())
         request.postproc = lambda unused_response, content: content
         try:
-            with self._refreshing:
-                if not self._credentials.valid:
-                    self._credentials.refresh(google_auth_httplib2.Request(plain))
-            content = request.execute(http=google_auth_httplib2.AuthorizedHttp(self._credentials, http=plain))
+            try:
+                content = self._execute(request, plain)
+            except (BrokenPipeError, ConnectionAbortedError, ConnectionResetError) as error:
+                if isinstance(error, http.client.RemoteDisconnected):
+                    raise  # httplib2 has tried that again itself
+                # A connection kept from an earlier call that the server has closed since: nothing was answered on it.
+                _forget_connections(plain)
+                content = self._execute(request, plain)
         except HttpError as error:
             raise http_error(error, call, self._now()) from None
         except auth_exceptions.GoogleAuthError as error:
+            _forget_connections(plain)
             raise token_error(error, delegated=self._delegated) from None
         except (OSError, httplib2.HttpLib2Error, http.client.HTTPException) as error:
             _forget_connections(plain)
             raise GmailUnavailableError(f"{call}: {type(error).__name__}") from None
         return content.encode() if isinstance(content, str) else content
+
+    def _execute(self, request: Any, plain: httplib2.Http) -> Any:
+        with self._refreshing:
+            if not self._credentials.valid:
+                self._credentials.refresh(google_auth_httplib2.Request(plain))
+        return request.execute(http=google_auth_httplib2.AuthorizedHttp(self._credentials, http=plain))
 
 
 def watch_once_more(gmail: Gmail, topic: str, labels: Sequence[str] = ()) -> Watch:

@@ -20,8 +20,8 @@ from typing import Final
 import sqlalchemy as sa
 
 from dealmail.io import index_check, schema
-from dealmail.io.audit import Audit
-from dealmail.io.consent_flow import SignIn
+from dealmail.io.audit import Audit, MailboxAudit
+from dealmail.io.consent_flow import SignIn, SignInError
 from dealmail.io.crm_import import import_csv
 from dealmail.io.database import Database, DatabaseSpec
 from dealmail.io.gmail import SCOPE
@@ -34,6 +34,7 @@ from dealmail.io.vault import Vault, read_keys
 from dealmail.pipeline import engines
 from dealmail.pipeline.options import JobOptions
 from dealmail.sandbox.client import SandboxClient
+from dealmail.transforms.errors import GmailUnavailableError
 
 from . import mails, oracle, processes
 from .events import Events
@@ -43,7 +44,8 @@ from .truth import Truth
 UNITS: Final = 900
 """Units a minute and mailbox: few enough that a first sync and a burst meet the limit."""
 POLL: Final = dt.timedelta(minutes=15)
-_TOKEN_KEY: Final = "0123456789abcdef0123456789abcdef"  # guards nothing: mail of scenarios is made up
+_KEY: Final = "0123456789abcdef0123456789abcdef"
+"""Guards nothing: the mail of scenarios is made up."""
 _CALM_STEPS: Final = 30
 _CALM_POLLS: Final = 1
 
@@ -122,7 +124,7 @@ class Scenario:
         self._excused: set[int] = set()
         self._spec = DatabaseSpec(f"sqlite:///{folder}/dealmail.db")
         shutil.copy(template, folder / "dealmail.db")
-        (folder / "key").write_text(_TOKEN_KEY)
+        (folder / "key").write_text(_KEY)
         self._vault = Vault(read_keys(f"file:{folder}/key"))
         self._addresses = mails.users(plan.mailboxes)
         self._sandbox, ends = processes.start_sandbox(self._addresses, plan.seed, self.log)
@@ -344,9 +346,10 @@ class Scenario:
             for box in Mailboxes(database, self._clock.job_now).all(mails.TEAM, import_on=True):
                 if box.state in RESTING:
                     token = self._client.grant(box.address)
-                    SignIn(database, self._vault, self._google, self._clock.job_now).grant(
-                        box.id, token, [SCOPE], box.address
-                    )
+                    with contextlib.suppress(SignInError):  # Gmail fails here too; the user tries again later
+                        SignIn(database, self._vault, self._google, self._clock.job_now).grant(
+                            box.id, token, [SCOPE], box.address
+                        )
 
     # --- looking ---------------------------------------------------------------------------------------------------
     @contextlib.contextmanager
@@ -379,7 +382,7 @@ class Scenario:
         result, now = self.result, self._clock.job_now
         with self._database() as database:
             audit = Audit(database, GmailAccounts(database, self._vault, self._google, now), Quota(database), now)
-            found = [one for box in self._addresses if (one := audit.run(mailbox_id(mails.TEAM, box)))]
+            found = [one for box in self._addresses if (one := _patiently(audit, mailbox_id(mails.TEAM, box)))]
             result.completeness = min((one.completeness for one in found), default=0.0)
             if len(found) < len(self._addresses):
                 result.verdict.wrong.append(f"{len(self._addresses) - len(found)} mailboxes have no window")
@@ -397,6 +400,14 @@ class Scenario:
         verdict.wrong += oracle.over_quota(self._client.quota_ledger(), UNITS, self._excused)
         result.verdict = verdict
         counters = self._client.counters()
-        result.faults.update({name: count for name, count in counters["faults"].items()})
+        result.faults.update(counters["faults"])
         result.passes = int(self._clock.get(Shared.PASSES))
         result.events, result.messages = self.truth.events, len(self.truth.items)
+
+
+def _patiently(audit: Audit, box: str) -> MailboxAudit | None:
+    """The audit of a mailbox; a connection that has grown old between two calls is no reason to give up."""
+    try:
+        return audit.run(box)
+    except GmailUnavailableError:
+        return audit.run(box)

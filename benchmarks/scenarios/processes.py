@@ -94,9 +94,9 @@ def fork(work: Callable[[], None], log: pathlib.Path) -> Child:
     sys.stdout.flush()
     parent = os.getpid()
     pid = os.fork()
-    if pid:
-        return Child(pid)
-    _be_child(work, log, parent)
+    if not pid:
+        _be_child(work, log, parent)
+    return Child(pid)
 
 
 def _be_child(work: Callable[[], None], log: pathlib.Path, parent: int) -> NoReturn:
