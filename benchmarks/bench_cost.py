@@ -41,6 +41,7 @@ from dealmail.sandbox.service import Sandbox, Settings
 from .scenarios import mails
 
 RATES: Final = (0.01, 0.10, 0.50)
+STRANGERS: Final[tuple[mails.Category, ...]] = ("stranger", "stranger", "internal")
 ENDLESS: Final = QuotaLimits(mailbox_minute=10**9, project_minute=10**9)
 
 
@@ -60,7 +61,7 @@ def sync(folder: pathlib.Path, messages: int, rate: float, *, search: bool) -> t
     writer = mails.Writer(chance, mails.users(2), 0)
     batch = []
     for number in range(messages):
-        category = "customer" if number < messages * rate else chance.choice(["stranger", "stranger", "internal"])
+        category: mails.Category = "customer" if number < messages * rate else chance.choice(STRANGERS)
         mail = writer.mail(category, address, utc_now() - dt.timedelta(days=chance.uniform(0.1, 25)))
         raw = base64.b64encode(mail.raw()).decode("ascii")
         batch.append({"raw": raw, "labels": ["INBOX"], "internal_date": int(mail.sent_at.timestamp() * 1000)})

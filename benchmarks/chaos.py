@@ -98,7 +98,7 @@ def _fork_play(plan: Plan, template: pathlib.Path, keep: pathlib.Path | None) ->
 
 
 def _broken(plan: Plan) -> Result:
-    result = Result(plan.seed)
+    result = Result(plan.seed, completeness=0.0)
     result.verdict.wrong.append("the scenario itself broke down; its words are above")
     return result
 
@@ -113,7 +113,8 @@ def table(results: Sequence[Result], seconds: float) -> str:
         "messages": sum(r.messages for r in results), "faults injected": sum(faults.values()),
         "kills (SIGKILL)": sum(r.kills for r in results), "lost": sum(len(r.verdict.lost) for r in results),
         "doubled": sum(len(r.verdict.doubled) for r in results), "wrong": sum(len(r.verdict.wrong) for r in results),
-        "audits below 100 %": sum(r.completeness < 100 for r in results), "seconds": round(seconds),
+        "audits below 100 %": sum(r.completeness < 100 for r in results),
+        "copies whose deletion a lost history hid": sum(r.repaired for r in results), "seconds": round(seconds),
         "CPU seconds": round(sum(r.cpu_seconds for r in results)), "passes of the graph": sum(r.passes for r in results),
     }  # fmt: skip
     width = max(len(name) for name in rows)

@@ -211,7 +211,7 @@ def remember_signatures() -> None:
     core.get_function_args_defaults = remembered
 
 
-def warm_up(graph: Callable[[], GraphPass], run: Callable[[GraphPass], None], log: pathlib.Path) -> None:
+def warm_up(graph: Callable[[], GraphPass], run: Callable[[GraphPass], object], log: pathlib.Path) -> None:
     """Import here what a first pass would import in every child: found out by one that is thrown away."""
     reading, writing = os.pipe()
 
