@@ -16,7 +16,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 def start(folder: pathlib.Path, *arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "dealmail.console.main", "demo", "--plain", "--keep", str(folder), *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run in the background
+    )  # fmt: skip
 
 
 def left_running(folder: pathlib.Path) -> list[str]:
