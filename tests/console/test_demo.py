@@ -18,7 +18,7 @@ def start(folder: pathlib.Path, *arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "dealmail.console.main", "demo", "--plain", "--keep", str(folder), *arguments]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run in the background
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (no thread here; ignored in the background)
     )  # fmt: skip
 
 
