@@ -50,7 +50,7 @@ RULES: Final[dict[str, str]] = {
     RETENTION: "it is older than the team keeps mail",
     PARKED: "reading or storing it failed again and again; `dealmail retry` tries once more",
 }
-"""What each rule means, in words for the user; the rule table of docs/decisions.md is made from it."""
+"""What each rule means, in words for the user; docs/rules.md tells them at length."""
 
 LABEL_RULES: Final[dict[str, str]] = {
     "DRAFT": LABEL_DRAFT,
