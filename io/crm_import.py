@@ -1,6 +1,6 @@
 """Importing a CRM file: idempotent, all or nothing, and what a change sets in motion.
 
-A new contact, lead or domain, or an unblocking, starts a targeted look back in the team's live mailboxes; a changed
+A new contact, lead or domain, or an unblocking, starts a targeted look back in the team's mailboxes; a changed
 opportunity has its owner's mailboxes polled at once, which extends their window where that is due (see io/claims.py).
 """
 
@@ -244,22 +244,26 @@ class _Import:
                 boxes.hand_over_in(self._connection, found, user_id, "crm import")
 
     def _look_back(self) -> None:
-        """Have the live mailboxes search for mail that the CRM did not know what to do with until now."""
+        """Have the mailboxes search for mail that the CRM did not know what to do with until now.
+
+        A mailbox that rests (its consent is gone, or its import is off) does so once it is back: over its whole window, which
+        is one listing however many imports it slept through.
+        """
         if not self._terms:
             return
         mailbox = schema.mailbox.c
-        query = sa.select(mailbox.id).where(
-            mailbox.team_id == self._team_id, mailbox.import_on.is_(True), mailbox.state.not_in(RESTING),
-            mailbox.window_from.is_not(None),
-        )  # fmt: skip
-        found = self._connection.scalars(query.order_by(mailbox.id)).all()
+        awake = sa.and_(mailbox.import_on.is_(True), mailbox.state.not_in(RESTING))
+        query = sa.select(mailbox.id, sa.case((awake, 1), else_=0)).where(
+            mailbox.team_id == self._team_id, mailbox.window_from.is_not(None)
+        )
+        found = self._connection.execute(query.order_by(mailbox.id)).all()
         queries = [""] if self._whole_window else list(search_terms(sorted(self._terms)))
         if len(found) * len(queries) > MAX_LISTINGS:
             queries = [""]
-        for mailbox_id in found:
+        for mailbox_id, is_awake in found:
             row = mailboxes.read(self._connection, mailbox_id)
             assert row.window_from is not None
-            for terms in queries:
+            for terms in queries if is_awake else [""]:
                 listings.start(self._connection, row, "targeted", row.window_from, self._now, query=terms)
 
     def _poll_owners(self) -> None:
