@@ -77,6 +77,8 @@ class JobOptions:
                 raise OptionError(f"--{name}={getattr(self, name)}: must be more than 0")
         if self.audit_hours < 0:
             raise OptionError(f"--audit_hours={self.audit_hours}: use hours, or 0 for never")
+        if self.poll_minutes < 0.05:  # a pass takes up to a second: polls would never be done
+            raise OptionError(f"--poll_minutes={self.poll_minutes}: use 0.05 or more")
         if self.runner not in RUNNERS:
             raise OptionError(f"--runner={self.runner}: use one of {', '.join(RUNNERS)}")
         embedded = self.database.url.startswith("sqlite")
