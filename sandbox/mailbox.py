@@ -176,6 +176,7 @@ class Mailbox:
         self._touched: set[str] = set()
         self._random = random.Random(f"{seed}:{address.lower()}")  # noqa: S311  # made-up ids, no secret
         self._messages: dict[str, Message] = {}
+        self._used_ids: set[str] = set()
         self._order: list[tuple[int, str]] = []
         self._history: list[Change] = []
         self._history_id = self._random.randrange(10_000, 900_000)
@@ -420,6 +421,7 @@ class Mailbox:
         for own_id in own_ids:
             self._thread_of_message_id.setdefault(own_id, (thread_id, subject))
         self._messages[gmail_id] = message
+        self._used_ids.add(gmail_id)
         return message
 
     def _adopt_draft(self, message: Message) -> None:
@@ -437,10 +439,13 @@ class Mailbox:
         return ""
 
     def _new_id(self, arrival_ms: int, content_digest: bytes) -> str:
-        """16 hex digits that grow with the arrival time; the same mail loaded again gets the same id."""
+        """16 hex digits that grow with the arrival time; the same mail loaded into a new mailbox gets the same id.
+
+        As at Gmail no id is ever used again, not even that of a draft whose mail is sent within the same millisecond.
+        """
         digest = hashlib.sha256(self.address.lower().encode() + b"\0" + content_digest).digest()
         value = (min(max(arrival_ms, 1), MAX_ID_MS) << 20) | (int.from_bytes(digest[:3]) >> 4)
-        while f"{value:016x}" in self._messages:
+        while f"{value:016x}" in self._used_ids:
             value += 1
         return f"{value:016x}"
 

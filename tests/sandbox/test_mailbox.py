@@ -111,3 +111,13 @@ def test_dates_far_away_still_make_ids() -> None:
     mailbox = Mailbox("a@x.example", lambda: 5)
     mailbox.load([new(["INBOX"], -(10**15)), new(["INBOX"], 10**15)])
     assert all(len(message.id) == 16 for message in mailbox.newest_first())
+
+
+def test_no_id_is_used_twice_even_within_a_millisecond() -> None:
+    mailbox = Mailbox("a@x.example", lambda: 5)
+    seen = mailbox.deliver([new(["INBOX"])])
+    mailbox.delete(seen)
+    for _ in range(3):
+        draft, gmail_id = mailbox.save_draft(RAW)
+        seen += [gmail_id, mailbox.save_draft(RAW, draft)[1], mailbox.send_draft(draft)]
+    assert len(set(seen)) == len(seen)
