@@ -163,6 +163,17 @@ class JobRig:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(30)
 
+    def feed_again(self, *more: str) -> None:
+        """Begin the first sync of every mailbox anew, as if it had never been, and run to its end."""
+        begin = sa.update(schema.mailbox).values(history_id=None, next_poll_at=utc_now() - dt.timedelta(seconds=1))
+        self.database.transaction(lambda connection: connection.execute(begin))
+        self.once(*FAST, *more)
+        listing = schema.listing.c
+        with self.database.reading() as connection:
+            begun = connection.scalar(sa.select(sa.func.count()).where(listing.kind == "first_sync"))
+            boxes = connection.scalar(sa.select(sa.func.count()).select_from(schema.mailbox))
+        assert begun == 2 * boxes, f"{begun} first syncs of {boxes} mailboxes"
+
     def is_settled(self) -> bool:
         """Whether nothing is pending, no listing is unfinished, every mailbox has begun, and the outbox is empty."""
         with self.database.reading() as connection:

@@ -155,5 +155,5 @@ def test_copies_within_one_mailbox_are_one_engagement_too(enron_run):
 
 def test_a_second_run_changes_no_row(enron_run):
     before = enron_run.rig.rows()
-    enron_run.rig.once("--poll_minutes=0.001", *FAST)
+    enron_run.rig.feed_again()
     assert enron_run.rig.rows() == before
