@@ -117,7 +117,9 @@ def test_new_people_and_unblocking_start_a_look_back(sales: Any) -> None:
         "kind,id,address,domain,account_id\ncontact,c2,new@other.example,,\naccount_domain,,,mail.fresh.co.uk,a1\naccount_domain,,,gmail.com,a1\n",
     )
     everything = listings(sales)
-    assert [(kind, query) for mailbox, kind, query in everything if mailbox == off] == [("targeted", "")]  # once it is on again
+    assert [(kind, query) for mailbox, kind, query in everything if mailbox == off] == [
+        ("targeted", "")
+    ]  # once it is on again
     found = [one for one in everything if one[0] != off]
     assert [(mailbox, kind) for mailbox, kind, _ in found] == [(box, "targeted")]
     assert (
