@@ -219,7 +219,7 @@ class ElasticsearchIndex:
                 actions.append({"add": {"index": name, "alias": self._spec.index, "is_write_index": True}})
                 actions.append({"remove": {"index": name, "alias": _filling(name)}})
                 self._client.indices.update_aliases(actions=actions)
-        except BaseException:
+        except BaseException:  # also Ctrl-C: no half-filled index stays; raised again below
             with contextlib.suppress(StoreUnavailableError), _translated():
                 self._client.indices.delete(index=name, ignore_unavailable=True)
             raise

@@ -84,7 +84,7 @@ class FtsIndex:
             try:
                 yield connection
                 connection.execute("commit")
-            except BaseException:
+            except BaseException:  # also Ctrl-C: nothing is half written; raised again below
                 if connection.in_transaction:
                     connection.execute("rollback")
                 raise
@@ -295,7 +295,7 @@ class FtsIndex:
                 old = self._now(connection)
                 connection.execute("update search_state set answers = (generation = ?)", (generation,))
                 self._drop(connection, old)
-        except BaseException:
+        except BaseException:  # also Ctrl-C: no half-filled index stays; raised again below
             with self._transaction() as connection:
                 self._drop(connection, generation)
             raise

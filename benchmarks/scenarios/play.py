@@ -234,7 +234,7 @@ class Scenario:
                 self._kill()
                 self._advance(self._chance.choice([0, 2, 125]))
                 self._start(self._fuse())
-            time.sleep(0.01)
+            time.sleep(0.01)  # the jobs are real processes: they need real time
 
     def _advance(self, seconds: float) -> None:
         self._clock.add(Shared.TRUE, seconds)

@@ -227,7 +227,7 @@ def warm_up(graph: Callable[[], GraphPass], run: Callable[[GraphPass], object], 
     with os.fdopen(reading) as pipe:
         names = pipe.read().split("\n")
     while child.status is None:
-        time.sleep(0.01)
+        time.sleep(0.01)  # another process works; only its end can be waited for
     for name in names:
         with contextlib.suppress(ImportError):
             __import__(name)
