@@ -1,7 +1,7 @@
 """How well the rules tell automated mail from people's, on the checked mails: per kind, beside what other products do.
 
 The test split by default: its senders are none of those the weights were tuned on. Usage:
-python benchmarks/quality_rules.py [--split test|dev] [--misses]
+python -m benchmarks.quality_rules [--split test|dev] [--misses]
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import collections
 import itertools
 from collections.abc import Callable
 
-import rules_corpus
-from peer_rules import PEERS
-
 from dealmail.transforms import automated
 from dealmail.transforms.settings import TeamSettings
+
+from . import rules_corpus
+from .peer_rules import PEERS
 
 GOALS = {"all": 0.85, "real headers": 0.90, "bounce": 0.99, "autoreply": 0.99}
 FALSE_DROPS = 0.005

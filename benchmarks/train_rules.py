@@ -2,7 +2,7 @@
 
 Logistic regression in plain numpy. Each weight is drawn to the hand-made one of its signal (the prior) and may not change
 its sign, so that what is rare in the data stays sensible; sender groups never lie in two folds; the threshold is set on
-scores of held-out groups. Usage: python benchmarks/train_rules.py [--write VERSION]
+scores of held-out groups. Usage: python -m benchmarks.train_rules [--write VERSION]
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import importlib.resources
 import pathlib
 
 import numpy as np
-import rules_corpus
 
 from dealmail.transforms import automated
 from dealmail.transforms.automated_signals import SIGNALS
 from dealmail.transforms.settings import TeamSettings
+
+from . import rules_corpus
 
 FOLDS = 10
 
