@@ -119,6 +119,16 @@ class Database:
             connection.execution_options(dealmail_reading=True)
             yield connection
 
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[sa.Connection]:
+        """A connection whose transactions the caller begins and ends.
+
+        Raises:
+            StoreUnavailableError: the server cannot be reached, or a lock was lost.
+        """
+        with self._translated(), self.engine.connect() as connection:
+            yield connection
+
     def run_outside(self, statement: str) -> None:
         """Run a statement that no transaction may surround (checkpoint, optimize) and drop its answer.
 

@@ -16,6 +16,8 @@ from ..transforms.errors import TerminalError
 from .database import Database, DatabaseSpec
 
 _LOCK_SECONDS = 120
+LOCK_NAME = "concat(database(), '.schema')"
+"""MariaDB's named lock of whoever upgrades, as SQL: they hold for a whole server, so it is named for the database."""
 
 
 class SchemaError(TerminalError):
@@ -48,8 +50,8 @@ def upgrade(database: Database) -> None:
         SchemaError: the schema is newer than this release.
         StoreUnavailableError: the database cannot be reached.
     """
-    _refuse_unknown(current(database))
-    with database.writing() as connection, _alone(database, connection):
+    with _alone(database) as connection:
+        _refuse_unknown(MigrationContext.configure(connection).get_current_revision())
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
@@ -95,15 +97,20 @@ def _refuse_unknown(found: str | None) -> None:
 
 
 @contextlib.contextmanager
-def _alone(database: Database, connection: sa.Connection) -> Iterator[None]:
-    """One upgrade at a time. SQLite's write lock does it by itself; MariaDB commits at every CREATE and needs a named lock."""
-    if database.dialect == "sqlite":
-        yield
-        return
-    if connection.exec_driver_sql("select get_lock(concat(database(), '.schema'), %s)", (_LOCK_SECONDS,)).scalar() != 1:
-        msg = "another process is upgrading the database: try again when it is done"
-        raise SchemaError(msg)
-    try:
-        yield
-    finally:
-        connection.exec_driver_sql("do release_lock(concat(database(), '.schema'))")
+def _alone(database: Database) -> Iterator[sa.Connection]:
+    """A transaction during which no other process upgrades. SQLite's write lock does it by itself; MariaDB commits at every
+    CREATE and needs a named lock. It belongs to the session that migrates, and is held until the new revision is committed: let
+    go before, the next process would still read the old one.
+    """
+    with database.connected() as connection:
+        if database.dialect == "mariadb":
+            taken = connection.exec_driver_sql(f"select get_lock({LOCK_NAME}, {_LOCK_SECONDS})").scalar()
+            if taken != 1:
+                msg = "another process is upgrading the database: try again when it is done"
+                raise SchemaError(msg)
+            connection.commit()
+        try:
+            with connection.begin():
+                yield connection
+        finally:
+            connection.invalidate()  # ends the session, and with it the lock, whatever state it is in

@@ -81,6 +81,24 @@ def test_two_processes_may_upgrade_at_once(empty_database: Database) -> None:
     migrate.check_schema(empty_database)
 
 
+@pytest.mark.mariadb
+def test_the_next_upgrade_begins_only_after_the_revision_is_committed(empty_mariadb_spec: DatabaseSpec) -> None:
+    """Let go before the commit, the lock would now and then give the next process the tables without their revision."""
+    free: list[int] = []
+
+    def look(unused_connection: sa.Connection) -> None:
+        with asking.connected() as other:
+            free.append(other.exec_driver_sql(f"select is_free_lock({migrate.LOCK_NAME})").scalar_one())
+
+    asking, upgrading = Database(empty_mariadb_spec), Database(empty_mariadb_spec)
+    sa.event.listen(upgrading.engine, "commit", look)
+    migrate.upgrade(upgrading)
+    assert free
+    assert not any(free)
+    for database in (asking, upgrading):
+        database.close()
+
+
 def test_an_embedded_database_is_made_on_first_use(tmp_path: Any) -> None:
     spec = DatabaseSpec(f"sqlite:///{tmp_path / 'new' / 'dealmail.db'}")
     for _ in range(2):
