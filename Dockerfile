@@ -20,6 +20,7 @@ RUN useradd --create-home --uid 1000 dealmail
 USER dealmail
 WORKDIR /home/dealmail
 
-# As a service on one machine: docker run -v data:/home/dealmail dealmail python /opt/dealmail/run_pipeline.py --database=...
-# As a Beam worker the runner overrides the entry point's arguments.
+# The entry point is Beam's, so that Dataflow and Flink can start workers from this image as it is. The two commands:
+#   docker run --entrypoint python dealmail /opt/dealmail/run_pipeline.py --database=...
+#   docker run --entrypoint dealmail dealmail status
 ENTRYPOINT ["/opt/apache/beam/boot"]
