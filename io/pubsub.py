@@ -18,10 +18,11 @@ from typing import Any, Final
 import apache_beam as beam
 from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTracker
 from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
-from apache_beam.metrics import Metrics
 from apache_beam.transforms.core import RestrictionProvider
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Duration, Timestamp
+
+from ..transforms import step_metrics
 
 _log = logging.getLogger(__name__)
 
@@ -193,7 +194,7 @@ class _Pull(beam.DoFn):
         if received:
             ids = [message.ack_id for message in received]
             finalizer.register(lambda: _acknowledge(client, spec.subscription, ids))
-            Metrics.counter("ReadNotifications", "pulled").inc(len(ids))
+            step_metrics.count("ReadNotifications", "pulled", len(ids))
         # Arrival times: a notification's own date says nothing, and an early one would be late data downstream.
         now = Timestamp.now()
         for message in received:

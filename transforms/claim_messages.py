@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Literal, Protocol
 
 import apache_beam as beam
-from apache_beam.metrics import Metrics
 
+from . import step_metrics
 from .decisions import (
     BLOCKED_TEAM,
     BLOCKED_USER,
@@ -211,9 +211,10 @@ class _Claim(beam.DoFn):
         self._claims = self._open()
 
     def process(self, due: DueMailbox) -> Iterable[ClaimedMessage]:
-        claimed = self._claims.claim(due)
-        Metrics.counter("ClaimMessages", f"due_{due.reason}").inc()
-        Metrics.counter("ClaimMessages", "claimed").inc(len(claimed))
+        step_metrics.count("ClaimMessages", f"due_{due.reason}")
+        with step_metrics.timed("ClaimMessages", "claim_msec"):
+            claimed = self._claims.claim(due)
+        step_metrics.count("ClaimMessages", "claimed", len(claimed))
         yield from claimed
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import apache_beam as beam
-from apache_beam.metrics import Metrics
 
+from . import step_metrics
 from .records import CustomerMail, Decision, Failure, Record, SeenCopy
 
 
@@ -30,7 +30,7 @@ def outcome_name(outcome: Record) -> str:
 
 class _CountOutcomes(beam.DoFn):
     def process(self, outcome: Record) -> Iterable[Record]:
-        Metrics.counter("CollectDecisions", outcome_name(outcome)).inc()
+        step_metrics.count("CollectDecisions", outcome_name(outcome))
         yield outcome
 
 

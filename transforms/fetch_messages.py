@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import apache_beam as beam
-from apache_beam.metrics import Metrics
 
+from . import step_metrics
 from .batches import GatherBatches
 from .records import ClaimedMessage, Decision, Failure, FetchedMessage, Record
 
@@ -52,16 +52,17 @@ class _Read(beam.DoFn):
 
     def process(self, keyed: tuple[str, Iterable[ClaimedMessage]]) -> Iterable[Any]:
         claims = list(keyed[1])
-        Metrics.distribution("FetchMessages", "batch_size").update(len(claims))
-        for answer in self._reader.read(claims):
+        step_metrics.observe("FetchMessages", "batch_size", len(claims))
+        for answer in step_metrics.timed_each("FetchMessages", "batch_msec", self._reader.read(claims)):
             if isinstance(answer, FetchedMessage):
-                Metrics.counter("FetchMessages", "fetched").inc()
+                step_metrics.count("FetchMessages", "fetched")
+                step_metrics.observe("FetchMessages", "message_bytes", len(answer.payload))
                 yield answer
             elif isinstance(answer, Decision):
-                Metrics.counter("FetchMessages", "gone").inc()
+                step_metrics.count("FetchMessages", "gone")
                 yield beam.pvalue.TaggedOutput(DECISIONS, answer)
             else:
-                Metrics.counter("FetchMessages", f"failed_{answer.error_class}").inc()
+                step_metrics.count("FetchMessages", f"failed_{answer.error_class}")
                 yield beam.pvalue.TaggedOutput(FAILURES, answer)
 
 

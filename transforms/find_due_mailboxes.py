@@ -8,8 +8,8 @@ from typing import Any, Final, Protocol
 
 import apache_beam as beam
 import msgspec
-from apache_beam.metrics import Metrics
 
+from . import step_metrics
 from .batches import GatherBatches
 from .records import DueMailbox, DueReason, Notification, Record
 
@@ -74,9 +74,9 @@ class _Touch(beam.DoFn):
     def process(self, data: bytes) -> Iterable[DueMailbox]:
         notification = parse_notification(data)
         if notification is None:
-            Metrics.counter("FindDueMailboxes", "bad_notifications").inc()
+            step_metrics.count("FindDueMailboxes", "bad_notifications")
             return
-        Metrics.counter("FindDueMailboxes", "notifications").inc()
+        step_metrics.count("FindDueMailboxes", "notifications")
         yield from self._register.touched(notification.email_address, self._now())
 
 

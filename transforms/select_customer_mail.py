@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 import apache_beam as beam
-from apache_beam.metrics import Metrics
 from apache_beam.pvalue import AsDict, TaggedOutput
 
-from . import automated, decisions
+from . import automated, decisions, step_metrics
 from .addresses import identity
 from .automated_evidence import Evidence, is_robot_address, local_part
 from .correspondence import ADDRESS, MESSAGE_ID, Correspondence
@@ -302,7 +301,7 @@ class _Select(beam.DoFn):
 
 
 def _count_shadow(decided: str, shadow: str) -> None:
-    Metrics.counter("SelectCustomerMail", f"shadow.{decided}.{shadow}").inc()
+    step_metrics.count("SelectCustomerMail", f"shadow.{decided}.{shadow}")
 
 
 def _utc_now() -> dt.datetime:

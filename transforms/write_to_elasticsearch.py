@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import apache_beam as beam
-from apache_beam.metrics import Metrics
 
+from . import step_metrics
 from .records import ChangedEngagements, Tick
 
 
@@ -35,8 +35,9 @@ class _Index(beam.DoFn):
         self._outbox = self._open()
 
     def process(self, changed: ChangedEngagements) -> Iterable[int]:
-        indexed = self._outbox.index(changed.team_id, changed.engagement_ids)
-        Metrics.counter("WriteToElasticsearch", "indexed").inc(indexed)
+        with step_metrics.timed("WriteToElasticsearch", "index_msec"):
+            indexed = self._outbox.index(changed.team_id, changed.engagement_ids)
+        step_metrics.count("WriteToElasticsearch", "indexed", indexed)
         yield indexed
 
 
@@ -50,7 +51,7 @@ class _Drain(beam.DoFn):
 
     def process(self, unused_tick: Tick) -> Iterable[int]:
         indexed = self._outbox.drain(self._limit)
-        Metrics.counter("WriteToElasticsearch", "drained").inc(indexed)
+        step_metrics.count("WriteToElasticsearch", "drained", indexed)
         yield indexed
 
 

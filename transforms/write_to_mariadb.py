@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import apache_beam as beam
-from apache_beam.metrics import Metrics
 
+from . import step_metrics
 from .batches import GatherBatches
 from .records import ChangedEngagements, CustomerMail, Record, SeenCopy, Settleable
 
@@ -54,8 +54,12 @@ class _Settle(beam.DoFn):
 
     def process(self, keyed: tuple[str, Iterable[Settleable]]) -> Iterable[ChangedEngagements]:
         batch = settling_order(keyed[1])
-        Metrics.distribution("WriteToMariaDb", "batch_size").update(len(batch))
-        yield from self._settlements.settle(batch)
+        step_metrics.observe("WriteToMariaDb", "batch_size", len(batch))
+        with step_metrics.timed("WriteToMariaDb", "settle_msec"):
+            changed = self._settlements.settle(batch)
+        step_metrics.count("WriteToMariaDb", "settled", len(batch))
+        step_metrics.count("WriteToMariaDb", "changed_engagements", sum(len(one.engagement_ids) for one in changed))
+        yield from changed
 
 
 class WriteToMariaDb(beam.PTransform):
