@@ -12,11 +12,12 @@ OWNER ?=
 CRM ?=
 STORES ?= embedded
 WORKERS ?= 2
+FILE ?= graph.svg
 
 # Imports are compiled once and kept, whatever the surrounding shell says: the job starts several times as fast.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help run test quick lint types setup bench quality chaos fuzz lock clean
+.PHONY: help run test quick lint types setup graph bench quality chaos fuzz lock clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -35,6 +36,9 @@ lint: setup
 
 types: setup
 	@$(BIN)/mypy
+
+graph: setup ## the graph as a picture: FILE=graph.svg (needs Graphviz), or FILE=graph.dot
+	@$(BIN)/python -m dealmail.pipeline.draw "$(FILE)"
 
 bench: setup ## speed, in ratios measured side by side in one run
 	@$(BIN)/python -m benchmarks.run

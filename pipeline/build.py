@@ -47,14 +47,15 @@ class GraphOptions:
     """What differs from run to run inside the graph.
 
     `dedup_window_s` is how long a seen Message-ID is remembered; `settle_batch` and `fetch_batch` bound a batch by
-    count; `shards` is how many batches of one team may be settled side by side; `linger_s` is how long a batch waits to
-    fill in an endless run, None in a bounded pass.
+    count; `fetch_shards` is how many batches may be read from Gmail side by side, `settle_shards` how many of one team may be
+    settled so; `linger_s` is how long a batch waits to fill in an endless run, None in a bounded pass.
     """
 
     dedup_window_s: float = 600
     fetch_batch: int = 50
     settle_batch: int = 200
-    shards: int = 1
+    fetch_shards: int = 1
+    settle_shards: int = 1
     linger_s: float | None = None
 
     def __post_init__(self) -> None:
@@ -102,7 +103,7 @@ def build(
     claimed = due | "ClaimMessages" >> ClaimMessages(edges.claims)
 
     fetched = claimed | "FetchMessages" >> FetchMessages(
-        edges.reader, batch_size=options.fetch_batch, linger_s=options.linger_s
+        edges.reader, batch_size=options.fetch_batch, linger_s=options.linger_s, shards=options.fetch_shards
     )
 
     normalized = fetched.messages | "NormalizeMessages" >> NormalizeMessages()
@@ -128,7 +129,7 @@ def build(
     ) | "CollectDecisions" >> CollectDecisions()
 
     changed = outcomes | "WriteToMariaDb" >> WriteToMariaDb(
-        edges.settlements, batch_size=options.settle_batch, shards=options.shards, linger_s=options.linger_s
+        edges.settlements, batch_size=options.settle_batch, shards=options.settle_shards, linger_s=options.linger_s
     )
 
     indexed = changed | "WriteToElasticsearch" >> WriteToElasticsearch(edges.outbox, ticks)

@@ -90,11 +90,10 @@ def run_local(options: JobOptions, stop: threading.Event | None = None) -> int:
             _log.info("running; mailboxes are polled every %g minutes", options.poll_minutes)
             service.run()
     finally:
+        service.close()
         source.close()
         graph.close()
         opened.close()
-    for name, count in sorted(service.totals.items()):
-        _log.info("%s: %d", name, count)
     return 0
 
 

@@ -24,6 +24,7 @@ from apache_beam.transforms import environments
 from ..transforms.errors import StoreUnavailableError
 from ..transforms.records import Tick
 from .inbox import Inbox, PassInput
+from .pass_log import PassLog
 
 _log = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ class LocalService:
         self._stop = stop
         self._look_up_s = look_up_s
         self._chore = chore
-        self.totals: Counter[str] = Counter()
+        self._pass_log = PassLog(now)
 
     def run(self) -> None:
         """Passes until `stop` is set. A store that is down is waited out; any other error is raised, after giving back what was pulled."""
@@ -172,6 +173,10 @@ class LocalService:
             self._pass(received)
         return limit
 
+    def close(self) -> None:
+        """Say what the last passes did."""
+        self._pass_log.flush()
+
     def _is_due(self) -> bool:
         due = self._next_due(self._now())
         return due is not None and due <= self._now()
@@ -195,5 +200,5 @@ class LocalService:
             done = True
         finally:
             (self._source.ack if done else self._source.nack)(received)
-        self.totals.update(counters)
+        self._pass_log.add(counters)
         _log.debug("pass of %d notifications in %.3f s", len(received), time.monotonic() - began)

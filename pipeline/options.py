@@ -21,6 +21,8 @@ from .build import GraphOptions
 
 RUNNERS = ("DirectRunner", "FlinkRunner", "DataflowRunner", "PrismRunner", "PortableRunner")
 EMBEDDED_DATABASE = "sqlite:///dealmail.db"
+ENDLESS_FETCH_SHARDS = 16
+"""A mailbox stays in one shard, so that what is read of it side by side stays bounded; one shard is one worker's."""
 _PATHS = {
     "subscription": re.compile(
         r"projects/[a-z][-a-z0-9:.]{4,61}[a-z0-9]/subscriptions/[A-Za-z][-A-Za-z0-9._~+%]{2,254}"
@@ -194,9 +196,15 @@ def make_parser() -> argparse.ArgumentParser:
         help="messages a transaction (default: %(default)s)",
     )
     add(
-        "--shards",
+        "--fetch_shards",
         type=int,
-        default=defaults.graph.shards,
+        default=None,
+        help=f"batches read from Gmail side by side, on as many workers (default: 1, {ENDLESS_FETCH_SHARDS} on other engines)",
+    )
+    add(
+        "--settle_shards",
+        type=int,
+        default=defaults.graph.settle_shards,
         help="settling batches of a team side by side (default: %(default)s)",
     )
     add("--dedup_window_s", type=float, default=defaults.graph.dedup_window_s,
@@ -225,7 +233,7 @@ def parse(argv: Sequence[str]) -> tuple[JobOptions, list[str]]:
         raise OptionError(f"{close}; see --help")
     try:
         quota = QuotaLimits(**{f.name: getattr(given, f"quota_{f.name}") for f in dataclasses.fields(QuotaLimits)})
-        graph = GraphOptions(given.dedup_window_s, given.fetch_batch, given.settle_batch, given.shards)
+        graph = _graph(given)
         database = _database(given.database, given.database_password, given.runner)
     except ValueError as error:
         raise OptionError(str(error)) from None
@@ -236,6 +244,17 @@ def parse(argv: Sequence[str]) -> tuple[JobOptions, list[str]]:
     }
     options = JobOptions(database=database, quota=quota, graph=graph, **plain)
     return options, rest
+
+
+def _graph(given: argparse.Namespace) -> GraphOptions:
+    few = 1 if given.runner == "DirectRunner" else ENDLESS_FETCH_SHARDS
+    return GraphOptions(
+        dedup_window_s=given.dedup_window_s,
+        fetch_batch=given.fetch_batch,
+        settle_batch=given.settle_batch,
+        fetch_shards=few if given.fetch_shards is None else given.fetch_shards,
+        settle_shards=given.settle_shards,
+    )
 
 
 def _database(url: str, password_ref: str, runner: str) -> DatabaseSpec:

@@ -78,7 +78,7 @@ def test_notifications_are_acknowledged_after_the_pass():
     source = Source(b"a", b"b")
     local = service(source)
     assert local.run_once() == 1
-    assert (source.acked, source.nacked, local.totals["seen"]) == ([b"a", b"b"], [], 2)
+    assert (source.acked, source.nacked, SEEN) == ([b"a", b"b"], [], [b"a", b"b"])
 
 
 def test_a_failed_pass_gives_everything_back_and_is_loud():

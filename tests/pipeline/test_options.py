@@ -28,6 +28,14 @@ def test_without_options_everything_is_embedded():
     assert options == JobOptions()
 
 
+def test_other_engines_read_gmail_on_several_workers():
+    away = [
+        "--runner=DataflowRunner", "--database=mysql+pymysql://u@h/d", "--search=https://h:9200", "--token_key=env:K",
+        "--subscription=projects/demo-project/subscriptions/mail",
+    ]  # fmt: skip
+    assert [parse(argv)[0].graph.fetch_shards for argv in ([], away, [*away, "--fetch_shards=3"])] == [1, 16, 3]
+
+
 def test_a_password_in_the_url_leaves_the_options_and_stays_usable(monkeypatch):
     monkeypatch.setenv("DEALMAIL_DATABASE_PASSWORD", "before")
     options, _ = parse(["--database=mysql+pymysql://dealmail:s3cr3t@db/crm", "--search=https://es:9200"])
