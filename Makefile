@@ -17,7 +17,7 @@ FILE ?= graph.svg
 # Imports are compiled once and kept, whatever the surrounding shell says: the job starts several times as fast.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help run test quick lint types setup graph bench quality chaos fuzz lock clean
+.PHONY: help run test quick lint types setup graph bench quality chaos storm fuzz lock clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ quality: setup ## what the rules and the text reading reach on real mail
 
 chaos: setup ## 200 seeds of the fault scenarios (minutes)
 	@$(BIN)/python -m benchmarks.chaos --seeds 200
+
+storm: setup ## 50 threads settle copies of 2,000 mails in random order, 20 seeds, on MariaDB (ten minutes)
+	@$(BIN)/python -m benchmarks.settle_storm
 
 fuzz: setup ## long fuzzing of everything that reads foreign bytes
 	@$(BIN)/python -m benchmarks.fuzz

@@ -43,7 +43,7 @@ class EngagementStore:
     ) -> dict[MessageKey, str]:
         """Store mails and copies (`copies`: those there already). Returns the copies that were not stored, each with a rule.
 
-        The rule is "" where the engagement is missing: the message has to be read again.
+        The rule is "" where the engagement, or the content that the copy stands for, is missing: it has to be read again.
         """
         best: dict[Engagement, CustomerMail] = {}
         observed: dict[Engagement, list[MessageKey]] = defaultdict(list)
@@ -56,11 +56,10 @@ class EngagementStore:
         if not observed:
             return {}
         found = self._lock(observed)
-        sent_at = {e: mail.sent_at for e, mail in best.items()} | {e: row.sent_at for e, row in found.items()}
-        absent = _absent(items, observed, sent_at, keep_out)
+        better = {e: best[e] for e in sorted(best) if e in found and best[e].rank < found[e].rank}
+        absent = _absent(items, observed, {**best, **found, **better}, keep_out)
 
         fresh = self._insert({e: best[e] for e in sorted(best) if e not in found}, found)
-        better = {e: best[e] for e in sorted(best) if e in found and best[e].rank < found[e].rank}
         self._rewrite(better, found)
         self._write_people(fresh | better, replaced=better)
         stored = {e: [key for key in keys if key not in absent] for e, keys in observed.items()}
@@ -161,14 +160,18 @@ class EngagementStore:
 
 def _absent(
     items: Mapping[MessageKey, Settleable], observed: Mapping[Engagement, list[MessageKey]],
-    sent_at: Mapping[Engagement, dt.datetime], keep_out: KeepOut,
+    standing: Mapping[Engagement, Any], keep_out: KeepOut,
 ) -> dict[MessageKey, str]:  # fmt: skip
+    """The seen copies that cannot join. `standing` is what each engagement will hold: its row, or the mail that sets it."""
     absent: dict[MessageKey, str] = {}
     for engagement, keys in observed.items():
+        winner = standing.get(engagement)
         for key in keys:
             item = items[key]
-            if isinstance(item, SeenCopy):
-                rule = keep_out.rule(item, sent_at[engagement]) if engagement in sent_at else ""
-                if rule is not None:
-                    absent[key] = rule
+            if not isinstance(item, SeenCopy):
+                continue
+            if winner is None or item.rank < winner.rank:  # the copy that it equals has not been stored
+                absent[key] = ""
+            elif (rule := keep_out.rule(item, winner.sent_at)) is not None:
+                absent[key] = rule
     return absent

@@ -165,15 +165,20 @@ class DatabaseSettlements:
     ) -> set[Key]:
         """Mail that was judged before somebody in it came on a blocklist: it is read again instead of stored.
 
-        Asks generously (anybody's list, own people too): what is not blocked after all costs one more reading.
+        Asks generously (anybody's list, own people too): what is not blocked after all costs one more reading. A seen copy does
+        not say who is in it.
         """
         judged: dict[str, list[tuple[Key, CustomerMail]]] = defaultdict(list)
-        for key, item in items.items():
-            if isinstance(item, CustomerMail) and item.crm_version is not None and held[key].leases <= OUTDATED_LEASES:
-                team_id = item.claim.team_id
-                if item.crm_version < teams[team_id].crm_version:
-                    judged[team_id].append((key, item))
         found: set[Key] = set()
+        for key, item in items.items():
+            if not isinstance(item, CustomerMail | SeenCopy) or held[key].leases > OUTDATED_LEASES:
+                continue
+            if item.crm_version is None or item.crm_version >= teams[item.claim.team_id].crm_version:
+                continue
+            if isinstance(item, CustomerMail):
+                judged[item.claim.team_id].append((key, item))
+            else:
+                found.add(key)
         table = schema.blocked.c
         for team_id, mails in sorted(judged.items()):
             patterns = connection.scalars(sa.select(table.pattern).where(table.team_id == team_id))
@@ -228,7 +233,7 @@ class DatabaseSettlements:
         rows = [
             {"team_id": item.claim.team_id, "digest": digest, "engagement_id": item.engagement_id}
             for key, item in items.items()
-            if isinstance(item, CustomerMail) and key not in absent
+            if isinstance(item, CustomerMail | SeenCopy) and key not in absent
             for digest in dict.fromkeys(item.context)
         ]
         if not rows:

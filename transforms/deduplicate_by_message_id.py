@@ -32,8 +32,8 @@ def key_of(mail: CustomerMail) -> str:
 def seen_copy(mail: CustomerMail) -> SeenCopy:
     """What is left to say of a copy whose equal went by: which mailbox holds it."""
     return SeenCopy(
-        mail.claim, mail.engagement_id, mail.content_digest, mail.rule, mail.rules_version, mail.score, mail.signals,
-        mail.crm_version,
+        mail.claim, mail.engagement_id, mail.content_digest, mail.rank, mail.rule, mail.rules_version, mail.score,
+        mail.signals, mail.context, mail.crm_version,
     )  # fmt: skip
 
 

@@ -187,16 +187,19 @@ class CustomerMail(Record):
 class SeenCopy(Record):
     """Another mailbox's copy of a mail that went by a moment ago with the same content: no body, a cheap write.
 
-    If the first copy was not stored after all, settling hands the claim back and the message is read again.
+    If the first copy was not stored after all, settling hands the claim back and the message is read again; so it is where
+    what is stored has a greater `rank`: this copy would have won.
     """
 
     claim: ClaimedMessage
     engagement_id: str
     content_digest: str
+    rank: str
     rule: str
     rules_version: str
     score: float | None = None
     signals: tuple[str, ...] = ()
+    context: tuple[str, ...] = ()
     crm_version: int | None = None
 
 

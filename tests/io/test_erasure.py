@@ -103,7 +103,7 @@ def test_an_erased_mailbox_leaves_shared_mail_to_the_others(sales: Any, mail: An
     sales.settlements.settle(
         [
             mail(old, 3),
-            SeenCopy(seen, "t1-e0001", "d", "customer", "1"),
+            SeenCopy(seen, "t1-e0001", "d", "9", "customer", "1"),
             mail(new, 4, sent_at=sales.clock() + dt.timedelta(hours=1)),
         ]
     )

@@ -64,8 +64,8 @@ def batch(sales: Any, mail: Callable[..., Any]) -> list[Any]:
     sales.settlements.settle([Decision(claims[3], "dropped", "automated.reply", context=("d1",))])
     c = sales.claim(second, [f"g{n}" for n in range(8)])
     return [
-        mail(c[0], 0, 2), mail(c[1], 1, 2), SeenCopy(c[2], "t1-e0002", "d2-1", "customer", "1"),
-        SeenCopy(c[3], "t1-e0099", "x", "customer", "1"), mail(c[4], 4, context=("d1", "d2"), direction="outbound"),
+        mail(c[0], 0, 2), mail(c[1], 1, 2), SeenCopy(c[2], "t1-e0002", "d2-1", "0001-2", "customer", "1"),
+        SeenCopy(c[3], "t1-e0099", "x", "0", "customer", "1"), mail(c[4], 4, context=("d1", "d2"), direction="outbound"),
         Decision(c[5], "dropped", decisions.CRM_NO_MATCH), Decision(c[6], "dropped", "automated.marketing", context=("d7",)),
         Failure(c[7], "fetch", "GmailUnavailableError", counts=False),
     ]  # fmt: skip

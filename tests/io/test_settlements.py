@@ -24,7 +24,7 @@ MOVING = ("version", "created_at", "updated_at")
 
 
 def seen(claim: ClaimedMessage, number: int) -> SeenCopy:
-    return SeenCopy(claim, f"{claim.team_id}-e{number:04d}", f"d{number}-0", "customer", "1")
+    return SeenCopy(claim, f"{claim.team_id}-e{number:04d}", f"d{number}-0", f"0000-{number}", "customer", "1")
 
 
 def test_settle_stores_a_mail_once_and_says_so_everywhere(sales: Any, mail: Any, clock: Any) -> None:
@@ -106,6 +106,42 @@ def test_a_seen_copy_joins_or_is_handed_back(sales: Any, mail: Any, clock: Any) 
     assert sales.settlements.settle([seen(again, 1)]) == [ChangedEngagements("t1", ("t1-e0001",))]
     assert sales.ledger.explain(second, "g1").outcome == "imported"
     assert len(sales.dump(schema.engagement_copy)["engagement_copy"]) == 2
+
+
+def test_a_seen_copy_never_settles_for_less_than_it_stands_for(sales: Any, mail: Any, clock: Any) -> None:
+    """The copy that it equals is skipped (its user turned import off), and what is stored is another, worse one."""
+    boxes = [sales.add_mailbox(f"user{n}@corp.example") for n in range(3)]
+    worse, better, equal = (sales.claim(box, ["g1"])[0] for box in boxes)
+    sales.settlements.settle([mail(worse, 1, 5)])
+    sales.mailboxes.turn_off(boxes[1], "user1")
+    copy = SeenCopy(equal, "t1-e0001", "d1-2", mail(equal, 1, 2).rank, "customer", "1", context=("d1",))
+    assert sales.settlements.settle([mail(better, 1, 2), copy]) == []
+    row = sales.ledger.explain(boxes[2], "g1")
+    assert (row.state, row.leased_until, row.failures) == ("pending", None, 0)
+    clock.advance(seconds=3)
+    (again,) = sales.claim(boxes[2], ["g1"])
+    sales.settlements.settle([mail(again, 1, 2)])
+    with sales.database.reading() as connection:
+        assert connection.scalar(sa.select(schema.engagement.c.subject)) == "Offer 1 (2)"
+    # one that stands for no more than what is stored joins, with whom it shows the team writes to
+    (late,) = sales.claim(boxes[0], ["g2"])
+    sales.settlements.settle([dataclasses.replace(copy, claim=late)])
+    assert sales.ledger.explain(boxes[0], "g2").outcome == "imported"
+    assert [row[1] for row in sales.dump(schema.correspondence)["correspondence"]] == ["d1"]
+
+
+def test_a_seen_copy_judged_by_an_outdated_crm_is_read_again(sales: Any, mail: Any, clock: Any) -> None:
+    """It does not say who is in it, and its own user may have blocked one of them since."""
+    first, second = sales.add_mailbox("alice@corp.example"), sales.add_mailbox("bob@corp.example")
+    (claim,), (copy,) = sales.claim(first, ["g1"]), sales.claim(second, ["g1"])
+    sales.settlements.settle([mail(claim, 1)])
+    sales.database.transaction(lambda c: c.execute(sa.update(schema.team).values(crm_version=5)))
+    sales.settlements.settle([dataclasses.replace(seen(copy, 1), crm_version=4)])
+    assert sales.ledger.explain(second, "g1").state == "pending"
+    clock.advance(seconds=3)
+    (again,) = sales.claim(second, ["g1"])
+    sales.settlements.settle([dataclasses.replace(seen(again, 1), crm_version=5)])
+    assert sales.ledger.explain(second, "g1").outcome == "imported"
 
 
 def test_failures_back_off_and_the_fifth_parks(sales: Any, clock: Any) -> None:

@@ -72,10 +72,10 @@ class World:
                 [self.mail(self.claim(team)[0], 0, 0, context=("y",), direction="outbound")]
             ),
             "settle seen": lambda: sales.settlements.settle(
-                [SeenCopy(self.claim(team)[0], f"{team}-e0000", "d", "customer", "1")]
+                [SeenCopy(self.claim(team)[0], f"{team}-e0000", "d", "9", "customer", "1")]
             ),
             "settle foreign engagement": lambda: sales.settlements.settle(
-                [SeenCopy(self.claim(team)[0], "t1-e0000" if team == "t2" else "t2-e0000", "d", "customer", "1")]
+                [SeenCopy(self.claim(team)[0], "t1-e0000" if team == "t2" else "t2-e0000", "d", "9", "customer", "1")]
             ),
             "settle foreign mailbox": lambda: sales.settlements.settle(
                 [

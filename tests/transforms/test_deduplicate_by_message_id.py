@@ -88,7 +88,7 @@ def test_a_seen_copy_has_no_body_and_keeps_the_claim():
             | DeduplicateByMessageId()
             | beam.Filter(lambda one: isinstance(one, SeenCopy))
         )
-        assert_that(out, equal_to([SeenCopy(copy("m2").claim, "e" * 32, "a" * 64, "customer", "1")]))
+        assert_that(out, equal_to([SeenCopy(copy("m2").claim, "e" * 32, "a" * 64, copy("m2").rank, "customer", "1")]))
 
 
 def stream(events, transform, expected):

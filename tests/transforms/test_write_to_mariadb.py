@@ -34,7 +34,7 @@ def mail(engagement, gmail_id="g", mailbox="m1"):
 
 
 def seen(engagement, gmail_id="g2", mailbox="m2"):
-    return SeenCopy(claim(gmail_id, mailbox), engagement, "digest", "customer", "1")
+    return SeenCopy(claim(gmail_id, mailbox), engagement, "digest", "r", "customer", "1")
 
 
 class Recorder:
