@@ -31,7 +31,7 @@ from ..transforms.errors import (
     TokenRefreshError,
     TransientError,
 )
-from ..transforms.records import ClaimedMessage, DueMailbox, Lane
+from ..transforms.records import ClaimedMessage, DueMailbox
 from ..transforms.settings import TeamSettings
 from . import listings, mailboxes, schema, search_plan, watch
 from .database import Database
@@ -40,7 +40,7 @@ from .google_signin import GmailAccounts
 from .ledger import BLOCKED, PENDING_AGAIN, RESTING, Ledger
 from .listings import Listing
 from .mailboxes import Mailboxes, MailboxRow, UnknownMailboxError
-from .quota import Quota
+from .quota import Quota, room_in
 from .secret_refs import SecretNotFoundError
 from .vault import VaultError
 
@@ -48,6 +48,9 @@ _log = logging.getLogger(__name__)
 
 PACED: Final = "paced"
 """The state reason of a mailbox whose backfill waits for its own share of the quota; pushes do not wait with it."""
+
+_BATCHES_UNDER_WAY: Final = 2
+"""Of a mailbox's old mail: more would only fill the queues before its reading, where live mail has to pass."""
 
 _LOOK_AFTER_PUSH: Final = dt.timedelta(seconds=2)
 _CHUNK: Final = 500
@@ -143,33 +146,38 @@ class GmailClaims:
             if not self._may_read(mailbox, due):
                 return []
             try:
-                return self._lease(self._read_gmail(mailbox, due))
+                return self._claim(mailbox, due)
             except LostRaceError:
                 continue
-            except MailboxError as error:
-                self._block(mailbox, error)
-            except (GmailQuotaError, GmailUnavailableError, TokenRefreshError) as error:
-                self._pause(mailbox, error)
-            except (TerminalError, VaultError, SecretNotFoundError) as error:
-                _log.error("mailbox %s cannot be read: %s", mailbox.id, error)
-                self._pause(mailbox, error)
-            return []
+        # Others have read meanwhile, but perhaps a moment too early for what this push was about.
+        self._database.transaction(lambda connection: mailboxes.look_soon(connection, due.mailbox_id, self._now()))
+        return []
+
+    def _claim(self, mailbox: MailboxRow, due: DueMailbox) -> list[ClaimedMessage]:
+        try:
+            current = self._read_gmail(mailbox, due)
+            return self._lease(current, live_only=due.reason == "push" and mailbox.history_id is not None)
+        except MailboxError as error:
+            self._block(mailbox, error)
+        except (GmailQuotaError, GmailUnavailableError, TokenRefreshError) as error:
+            self._pause(mailbox, error)
+        except (TerminalError, VaultError, SecretNotFoundError) as error:
+            _log.error("mailbox %s cannot be read: %s", mailbox.id, error)
+            self._pause(mailbox, error)
         return []
 
     def _may_read(self, mailbox: MailboxRow, due: DueMailbox) -> bool:
         if not mailbox.import_on or mailbox.state in RESTING:
             return False
-        paused = mailbox.not_before is not None and mailbox.not_before > self._now()
-        return not paused or (due.reason == "push" and mailbox.state_reason == PACED)
+        return not mailbox.is_paused(self._now()) or (due.reason == "push" and mailbox.state_reason == PACED)
 
     # --- asking Gmail ----------------------------------------------------------------------------------------------
     def _read_gmail(self, mailbox: MailboxRow, due: DueMailbox) -> MailboxRow:
         now = self._now()
-        polled = mailbox.next_poll_at is None or mailbox.next_poll_at <= now
         gmail = self._accounts.open(mailbox.id)
         if mailbox.history_id is None:
             mailbox = self._begin(mailbox, gmail)
-        elif due.reason == "push" or polled:
+        elif due.reason == "push" or mailbox.is_poll_due(now):
             mailbox = self._read_history(mailbox, gmail, by_poll=due.reason != "push")
         elif mailbox.state in BLOCKED:
             return mailbox
@@ -213,23 +221,26 @@ class GmailClaims:
 
     def _read_history(self, mailbox: MailboxRow, gmail: Gmail, *, by_poll: bool) -> MailboxRow:
         """One page of records. With more to come the cursor is the page's last record, and the mailbox stays due."""
-        start, now, token = mailbox.history_id or 0, self._now(), ""
+        start, now, token, newest = mailbox.history_id or 0, self._now(), "", None
         while True:
             self._spend(mailbox, self._limits.history)
             try:
                 page = gmail.history_page(start, token)
             except HistoryExpiredError:
                 return self._recover(mailbox, gmail)
+            # Whether later pages of one answer hold what came after the first is not documented: the smallest id is safe.
+            newest = page.history_id if newest is None else min(newest, page.history_id)
             if page.records or not page.next_page_token:
                 break
             token = page.next_page_token  # an empty page has no record to continue from
         changes = net_changes(page.records)
         more = bool(page.next_page_token)
-        reached = max((_record_id(record) for record in page.records), default=start) if more else page.history_id
+        last = max((_record_id(record) for record in page.records), default=start)
+        reached = last if more else max(last, newest)
         interval = self._settings.poll_interval
 
         def work(connection: sa.Connection) -> MailboxRow:
-            polled = mailbox.next_poll_at is None or mailbox.next_poll_at <= now
+            polled = mailbox.is_poll_due(now)
             found = any(change.added and not change.deleted for change in changes)
             columns: dict[str, Any] = {
                 "history_id": max(reached, start),
@@ -322,9 +333,17 @@ class GmailClaims:
         return self._database.transaction(work)
 
     def _renew_watch(self, mailbox: MailboxRow, gmail: Gmail) -> MailboxRow:
-        self._spend(mailbox, self._limits.watch)
-        columns = watch.renew(gmail, self._settings.topic, self._now())
-        return self._database.transaction(lambda connection: self._advance(connection, mailbox, **columns))
+        def spend(units: int) -> None:
+            self._spend(mailbox, units)
+
+        columns = watch.renew(gmail, self._settings.topic, self._now(), self._limits, spend)
+        try:
+            return self._database.transaction(lambda connection: self._advance(connection, mailbox, **columns))
+        except LostRaceError:
+            if not self._mailboxes.get(mailbox.id).import_on:  # turned off meanwhile, and this watch made after that
+                spend(self._limits.stop)
+                gmail.stop()
+            raise
 
     # --- the transaction's pieces ----------------------------------------------------------------------------------
     def _advance(self, connection: sa.Connection, mailbox: MailboxRow, **columns: Any) -> MailboxRow:
@@ -335,7 +354,7 @@ class GmailClaims:
 
     def _spend(self, mailbox: MailboxRow, units: int) -> None:
         """Debit a cheap call before it is made. It is never refused: knowing what is new must not wait behind a backfill."""
-        self._database.transaction(lambda connection: self._quota.spend(connection, mailbox.id, units, self._now()))
+        self._quota.debit(mailbox.id, units, self._now())
 
     def _wanted_window(self, connection: sa.Connection, mailbox: MailboxRow, now: dt.datetime) -> dt.datetime:
         """Midnight (UTC) of the day on which the user's oldest open opportunity was opened, or `look_back` ago if earlier."""
@@ -378,9 +397,9 @@ class GmailClaims:
         )
 
     # --- leasing ---------------------------------------------------------------------------------------------------
-    def _lease(self, mailbox: MailboxRow) -> list[ClaimedMessage]:
-        now = self._now()
-        batch, cost = self._settings.batch, self._limits.get
+    def _lease(self, mailbox: MailboxRow, *, live_only: bool) -> list[ClaimedMessage]:
+        """Lease what the quota has room for. After a push live mail alone: old mail waits for its own turn."""
+        now, cost = self._now(), self._limits.get
 
         def work(connection: sa.Connection) -> list[ClaimedMessage]:
             current = mailboxes.lock(self._database, connection, mailbox.id)
@@ -396,28 +415,44 @@ class GmailClaims:
                 # Gmail refused a message of this mailbox for quota: asking for others would only be refused, too.
                 self._state(connection, current, "quota_delayed", GmailQuotaError.__name__, refused_until)
                 return []
-            lease_s = self._settings.lease_seconds
-            claimed: list[ClaimedMessage] = []
-            shares: tuple[tuple[Lane, float], ...] = (
-                ("live", self._settings.live_share),
-                ("backfill", self._settings.backfill_share),
-            )
-            for lane, share in shares:
-                room = self._quota.room(connection, current.id, now, share) // cost
-                if (n := min(batch, room) - len(claimed)) > 0:
-                    claimed += self._ledger.lease(connection, current, n, now, lease_s, lane)
+            claimed = self._take(connection, current, now, live_only=live_only)
             # The room was read without a lock; the debit is the word that counts when several workers ask at once.
             granted = self._quota.grant(connection, current.id, cost, len(claimed), now) if claimed else 0
             surplus = [claim.gmail_id for claim in claimed[granted:]]
             _set_rows(connection, current, surplus, lease=None, lease_until=None, leases=_message.leases - 1)
             del claimed[granted:]
-            paced = not claimed and self._ledger.has_claimable(connection, current, now)
+            if live_only and current.state_reason == PACED:
+                return claimed  # the old mail's pause goes on
+            paced = not claimed and not live_only and self._ledger.has_claimable(connection, current, now)
             state = "first_sync" if self._is_syncing(connection, current.id) else "live"
             wait = now + dt.timedelta(seconds=2 + self._jitter.random()) if paced else None
             self._state(connection, current, state, PACED if paced else "", wait)
             return claimed
 
         return self._database.transaction(work)
+
+    def _take(
+        self, connection: sa.Connection, current: MailboxRow, now: dt.datetime, *, live_only: bool
+    ) -> list[ClaimedMessage]:
+        """Live mail, then old mail as far as its shares go, then a suspect. Few of the old may be under way at once."""
+        settings, cost, seconds = self._settings, self._limits.get, self._settings.lease_seconds
+        used = self._quota.usage(connection, current.id, now)
+        room = min(settings.batch, room_in(self._limits, used, settings.live_share) // cost)
+        claimed = self._ledger.lease(connection, current, room, now, seconds, "live") if room > 0 else []
+        if live_only:
+            return claimed
+        is_tight = used.project > self._limits.project_minute * settings.backfill_share / 2
+        contenders = mailboxes.count(connection, "first_sync") if is_tight else 0
+        old = min(settings.batch, room_in(self._limits, used, settings.backfill_share, contenders) // cost) - len(
+            claimed
+        )
+        most = _BATCHES_UNDER_WAY * settings.batch
+        old = min(old, most - self._ledger.in_flight(connection, current, "backfill", most, now))
+        if old > 0:
+            claimed += self._ledger.lease(connection, current, old, now, seconds, "backfill")
+        if not claimed and room > 0:
+            claimed = self._ledger.lease_suspect(connection, current, now, seconds)
+        return claimed
 
     def _is_syncing(self, connection: sa.Connection, mailbox_id: str) -> bool:
         if any(listing.kind == "first_sync" for listing in listings.unfinished(connection, mailbox_id)):
@@ -436,9 +471,19 @@ class GmailClaims:
 
     def _block(self, mailbox: MailboxRow, error: MailboxError) -> None:
         """Nobody but a person can help: the state says who. The cursor stays, so nothing is missed once they have."""
+        now = self._now()
+        later = next_poll(mailbox.id, now, self._settings.poll_interval)
+
+        def work(connection: sa.Connection) -> None:
+            current = mailboxes.lock(self._database, connection, mailbox.id)
+            if current.cursor_seq != mailbox.cursor_seq:
+                raise LostRaceError(mailbox.id)  # somebody may have connected anew meanwhile: was it the old token?
+            self._mailboxes.set_state_in(
+                connection, mailbox.id, error.state, type(error).__name__, next_poll_at=later, not_before=None, last_poll_at=now
+            )  # fmt: skip
+
+        self._database.transaction(work)
         _log.warning("mailbox %s: %s (%s)", mailbox.id, error.state, error)
-        later = next_poll(mailbox.id, self._now(), self._settings.poll_interval)
-        self._mailboxes.set_state(mailbox.id, error.state, type(error).__name__, next_poll_at=later, not_before=None)
 
     def _pause(self, mailbox: MailboxRow, error: Exception) -> None:
         """Come back later, a little later each time. Only quota is a state of its own: everything else stays connected."""

@@ -25,7 +25,7 @@ from google_auth_oauthlib.flow import Flow
 
 from ..transforms.errors import DealmailError, MailboxError, TransientError
 from ..transforms.settings import TeamSettings
-from . import mailboxes, removal, schema, secret_refs
+from . import mailboxes, removal, schema, search_plan
 from .database import Database
 from .gmail import SCOPE, Profile
 from .gmail_errors import GmailRequestError
@@ -170,7 +170,7 @@ class SignIn:
             values = self._vault.open(mailbox_id, ciphertext)
             try:
                 self._accounts.gmail(kind, values).stop()
-            except (DealmailError, secret_refs.SecretNotFoundError) as error:
+            except DealmailError as error:
                 detail.append(f"watch not stopped: {type(error).__name__}")
             if kind == "oauth" and (problem := revoke(self._settings, values["refresh_token"])):
                 detail.append(f"not revoked at Google: {problem}")
@@ -249,12 +249,17 @@ class SignIn:
             self._database, self._vault, connection, mailbox.team_id, mailbox_id, kind, values, self._now()
         )
         mailboxes.log_consent(connection, mailbox, action, actor, self._now())
-        columns: dict[str, Any] = {"next_poll_at": None, "not_before": None, "watch_renew_at": None, "watch_error": ""}
+        columns: dict[str, Any] = {
+            "next_poll_at": None, "not_before": None, "watch_renew_at": None, "watch_error": "", "cursor_seq": mailbox.cursor_seq + 1,
+        }  # fmt: skip
         cursor = mailbox.history_id
         if cursor is not None and profile.history_id < cursor:
             # History ids only grow: this is another account under the old address. Begin anew.
             cursor = None
-            columns |= {"history_id": None, "confirmed_at": None, "cursor_seq": mailbox.cursor_seq + 1}
+            columns |= {"history_id": None, "confirmed_at": None}
+        elif cursor is not None and mailbox.window_from is not None:
+            # It may be another one all the same, with a longer history: what it has in the window is compared.
+            search_plan.start(connection, mailbox, "repair", mailbox.window_from, self._now())
         state = ("first_sync" if cursor is None else "live") if mailbox.import_on else "paused"
         self._mailboxes.set_state_in(connection, mailbox_id, state, "", **columns)
 

@@ -23,7 +23,7 @@ from googleapiclient import discovery
 from googleapiclient.errors import HttpError
 
 from ..transforms.errors import GmailUnavailableError, MalformedMessageError
-from .gmail_errors import Call, WatchTakenError, http_error, token_error
+from .gmail_errors import Call, http_error, token_error
 
 GOOGLE: Final = "https://gmail.googleapis.com"
 SCOPE: Final = "https://www.googleapis.com/auth/gmail.readonly"
@@ -96,7 +96,9 @@ class Gmail:
     def profile(self) -> Profile:
         """The mailbox's own address and newest history id."""
         answer = self._json("profile", lambda users: users.getProfile(userId="me"))
-        return Profile(str(answer["emailAddress"]), _number(answer, "historyId"))
+        if not isinstance(answer.get("emailAddress"), str):
+            raise GmailUnavailableError("profile: answer of another form")
+        return Profile(answer["emailAddress"], _number(answer, "historyId"))
 
     def history_page(self, start: int, page_token: str = "") -> HistoryPage:
         """The records after `start`, oldest first, up to 500. A page may be empty and have a successor.
@@ -111,8 +113,10 @@ class Gmail:
                 **({"pageToken": page_token} if page_token else {}),
             ),
         )  # fmt: skip
-        records = answer.get("history") or ()
-        return HistoryPage(tuple(records), answer.get("nextPageToken") or "", _number(answer, "historyId", start))
+        records = answer.get("history") or []
+        if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+            raise GmailUnavailableError("history: answer of another form")
+        return HistoryPage(tuple(records), _token(answer), _number(answer, "historyId", start))
 
     def list_page(
         self, query: str, page_token: str = "", *, spam_trash: bool = False, page_size: int = PAGE
@@ -133,7 +137,7 @@ class Gmail:
             ids = tuple(str(stub["id"]) for stub in answer.get("messages") or ())
         except (KeyError, TypeError):
             raise GmailUnavailableError("list: answer of another form") from None
-        return ListPage(ids, answer.get("nextPageToken") or "", int(answer.get("resultSizeEstimate") or 0))
+        return ListPage(ids, _token(answer), _number(answer, "resultSizeEstimate", 0))
 
     def get(self, gmail_id: str) -> bytes:
         """The message in format full: JSON as Gmail sent it.
@@ -225,20 +229,6 @@ class Gmail:
         return request.execute(http=google_auth_httplib2.AuthorizedHttp(self._credentials, http=plain))
 
 
-def watch_once_more(gmail: Gmail, topic: str, labels: Sequence[str] = ()) -> Watch:
-    """Watch; where Gmail says another client is watching, stop and watch once: on exactly that refusal, never by routine.
-
-    Raises:
-        WatchTakenError: still taken after the stop.
-        WatchRefusedError: the topic or its grant is wrong.
-    """
-    try:
-        return gmail.watch(topic, labels)
-    except WatchTakenError:
-        gmail.stop()
-        return gmail.watch(topic, labels)
-
-
 _threads = threading.local()
 
 
@@ -259,6 +249,13 @@ def _forget_connections(plain: httplib2.Http) -> None:
     for connection in plain.connections.values():
         connection.close()
     plain.connections.clear()
+
+
+def _token(answer: Mapping[str, Any]) -> str:
+    token = answer.get("nextPageToken") or ""
+    if not isinstance(token, str):
+        raise GmailUnavailableError("nextPageToken is no text")
+    return token
 
 
 def _number(answer: Mapping[str, Any], key: str, default: int | None = None) -> int:

@@ -15,15 +15,17 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from ..transforms import decisions
-from ..transforms.records import ClaimedMessage, DueMailbox, Lane, Outcome
+from ..transforms.records import ClaimedMessage, Lane, Outcome
 from . import removal, schema
 from .database import Database
-from .mailboxes import MailboxRow
+from .mailboxes import FAR, MailboxRow
 
 LANES: dict[Lane, int] = {"live": 0, "backfill": 1}
 LANE_NAMES: dict[int, Lane] = {0: "live", 1: "backfill"}
 MAX_LEASES = 25
 """So many leases that ended without any result park a message: it seems to take its worker down with it."""
+SUSPECT_LEASES = 3
+"""After so many of them a message is leased with no other suspect: else it would take those down, and park them, with itself."""
 PHASE_LOST = "lost"
 RESTING = ("not_connected", "consent_wanted", "reconsent", "paused")
 """States in which nothing is read until somebody acts."""
@@ -32,7 +34,6 @@ BLOCKED = ("admin_blocked", "no_gmail")
 
 _CHUNK = 500
 _message = schema.message.c
-_mailbox = schema.mailbox.c
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -201,57 +202,49 @@ class Ledger:
         self, connection: sa.Connection, mailbox: MailboxRow, n: int, now: dt.datetime, lease_seconds: float = 120,
         lane: Lane | None = None,
     ) -> list[ClaimedMessage]:  # fmt: skip
-        """Lease up to `n` pending messages: live before backfill, newest first (only of `lane` where given).
+        """Lease up to `n` pending messages, newest first: of `lane`, or live before backfill, and then a suspect."""
+        claimed: list[ClaimedMessage] = []
+        for name in LANES if lane is None else (lane,):
+            found = self._claimable(connection, mailbox, name, n - len(claimed), now) if len(claimed) < n else []
+            claimed += self._take(connection, mailbox, [gmail_id for gmail_id, _ in found], name, now, lease_seconds)
+        return claimed if claimed or lane else self.lease_suspect(connection, mailbox, now, lease_seconds)
+
+    def lease_suspect(
+        self, connection: sa.Connection, mailbox: MailboxRow, now: dt.datetime, lease_seconds: float = 120
+    ) -> list[ClaimedMessage]:
+        """Lease one message that has lost leases before, by itself; none where there is none.
 
         A message leased `MAX_LEASES` times without any result is parked instead.
         """
-        claimed: list[ClaimedMessage] = []
-        for name in LANES if lane is None else (lane,):
-            while len(claimed) < n:
-                found = self._claimable(connection, mailbox, name, n - len(claimed), now)
-                lost = [gmail_id for gmail_id, leases in found if leases >= MAX_LEASES]
-                good = [gmail_id for gmail_id, leases in found if leases < MAX_LEASES]
-                if lost:
-                    connection.execute(
-                        sa.update(schema.message)
-                        .where(_of(mailbox, lost))
-                        .values(
-                            **_decided("parked", decisions.PARKED, now) | {"phase": PHASE_LOST, "error_class": None}
-                        )
-                    )
-                token = self._new_lease()
-                if good:
-                    connection.execute(
-                        sa.update(schema.message)
-                        .where(_of(mailbox, good))
-                        .values(
-                            lease=token,
-                            lease_until=now + dt.timedelta(seconds=lease_seconds),
-                            leases=_message.leases + 1,
-                        )
-                    )
-                claimed.extend(
-                    ClaimedMessage(
-                        mailbox.team_id,
-                        mailbox.id,
-                        gmail_id,
-                        token,
-                        mailbox.address,
-                        lane=name,
-                        window_from=mailbox.window_from,
-                    )
-                    for gmail_id in good
-                )
-                if not lost:
-                    break
-        return claimed
+        for name in LANES:
+            while found := self._claimable(connection, mailbox, name, 1, now, suspects=True):
+                gmail_id, leases = found[0]
+                if leases < MAX_LEASES:
+                    return self._take(connection, mailbox, [gmail_id], name, now, lease_seconds)
+                lost = _decided("parked", decisions.PARKED, now) | {"phase": PHASE_LOST, "error_class": None}
+                connection.execute(sa.update(schema.message).where(_of(mailbox, [gmail_id])).values(**lost))
+        return []
+
+    def _take(
+        self, connection: sa.Connection, mailbox: MailboxRow, ids: Sequence[str], lane: Lane, now: dt.datetime, lease_seconds: float
+    ) -> list[ClaimedMessage]:  # fmt: skip
+        token, until = self._new_lease(), now + dt.timedelta(seconds=lease_seconds)
+        for chunk in _chunks(ids):
+            leased = {"lease": token, "lease_until": until, "leases": _message.leases + 1}
+            connection.execute(sa.update(schema.message).where(_of(mailbox, chunk)).values(**leased))
+        return [
+            ClaimedMessage(mailbox.team_id, mailbox.id, gmail_id, token, mailbox.address, lane, mailbox.window_from)
+            for gmail_id in ids
+        ]
 
     def _claimable(
-        self, connection: sa.Connection, mailbox: MailboxRow, lane: Lane, n: int, now: dt.datetime
-    ) -> list[tuple[str, int]]:
+        self, connection: sa.Connection, mailbox: MailboxRow, lane: Lane, n: int, now: dt.datetime, *, suspects: bool = False
+    ) -> list[tuple[str, int]]:  # fmt: skip
+        is_suspect = _message.leases >= SUSPECT_LEASES
         query = (
             sa.select(_message.gmail_id, _message.leases)
-            .where(_message.mailbox_id == mailbox.id, _message.lane == LANES[lane], _free(now))
+            .where(_message.mailbox_id == mailbox.id, _message.lane == LANES[lane], free(now))
+            .where(is_suspect if suspects else sa.not_(is_suspect))
             .order_by(_message.gmail_id.desc())
             .limit(n)
         )
@@ -259,76 +252,23 @@ class Ledger:
             query = query.with_for_update(skip_locked=True)
         return [(row.gmail_id, row.leases) for row in connection.execute(query)]
 
+    def in_flight(self, connection: sa.Connection, mailbox: MailboxRow, lane: Lane, most: int, now: dt.datetime) -> int:
+        """How many of the newest messages of a lane are leased to somebody now; it looks no further than `most` can matter."""
+        newest = (
+            sa.select(_message.lease_until)
+            .where(_message.mailbox_id == mailbox.id, _message.state == "pending", _message.lane == LANES[lane])
+            .order_by(_message.gmail_id.desc())
+            .limit(2 * most)
+            .subquery()
+        )
+        until = newest.c.lease_until
+        query = sa.select(sa.func.count()).select_from(newest).where(until > now, until <= now + FAR)
+        return connection.scalar(query) or 0
+
     def has_claimable(self, connection: sa.Connection, mailbox: MailboxRow, now: dt.datetime) -> bool:
         """Whether a lease would find anything."""
-        query = sa.select(sa.literal(1)).where(_message.mailbox_id == mailbox.id, _free(now)).limit(1)
+        query = sa.select(sa.literal(1)).where(_message.mailbox_id == mailbox.id, free(now)).limit(1)
         return connection.scalar(query) is not None
-
-    # --- who has something to do -----------------------------------------------------------------------------------
-    def due(self, now: dt.datetime) -> list[DueMailbox]:
-        """Mailboxes with a poll or a watch renewal due (reason "poll"), or with claimable messages or a listing ("work")."""
-        awake = [_mailbox.import_on.is_(True), _mailbox.state.not_in(RESTING), _passed(_mailbox.not_before, now)]
-        poll = sa.or_(_passed(_mailbox.next_poll_at, now), _mailbox.watch_renew_at <= now)
-        message = schema.message.alias("w")
-        work = sa.and_(
-            _mailbox.state.not_in(BLOCKED),
-            sa.or_(
-                sa.exists().where(message.c.mailbox_id == _mailbox.id, _free(now, message.c)),
-                sa.exists().where(schema.listing.c.mailbox_id == _mailbox.id, schema.listing.c.finished_at.is_(None)),
-            ),
-        )
-        query = (
-            sa.select(_mailbox.team_id, _mailbox.id, sa.case((poll, "poll"), else_="work"))
-            .where(*awake, sa.or_(poll, work))
-            .order_by(_mailbox.id)
-        )
-        with self._database.reading() as connection:
-            return [
-                DueMailbox(team_id, mailbox_id, reason) for team_id, mailbox_id, reason in connection.execute(query)
-            ]
-
-    def touched(self, address: str, now: dt.datetime) -> list[DueMailbox]:
-        """The mailboxes that a push for `address` (any case) concerns; notes the push. Unknown or off: none, no trace."""
-        awake = sa.and_(
-            _mailbox.address == address.strip().lower(), _mailbox.import_on.is_(True), _mailbox.state.not_in(RESTING)
-        )
-        query = sa.select(_mailbox.team_id, _mailbox.id).where(awake).order_by(_mailbox.id)
-        with self._database.reading() as connection:
-            found = [DueMailbox(team_id, mailbox_id, "push") for team_id, mailbox_id in connection.execute(query)]
-        if found:
-            noted = sa.update(schema.mailbox).where(awake).values(last_push_at=now, unpushed_since=None)
-            self._database.transaction(lambda connection: connection.execute(noted))
-        return found
-
-    def next_due(self, now: dt.datetime) -> dt.datetime | None:
-        """When `due` will next have an answer, at the earliest (`now` if it has one already); None: never by itself."""
-        if self.due(now):
-            return now
-        awake = [_mailbox.import_on.is_(True), _mailbox.state.not_in(RESTING)]
-        query = sa.select(_mailbox.next_poll_at, _mailbox.watch_renew_at, _mailbox.not_before, _mailbox.id).where(
-            *awake
-        )
-        free_at = sa.case(
-            (_message.lease_until.is_(None), _message.not_before),
-            (_message.not_before.is_(None), _message.lease_until),
-            (_message.not_before > _message.lease_until, _message.not_before),
-            else_=_message.lease_until,
-        )
-        waiting = (
-            sa.select(_message.mailbox_id, sa.type_coerce(sa.func.min(free_at), schema.UtcDateTime()))
-            .join(schema.mailbox, _mailbox.id == _message.mailbox_id)
-            .where(_message.state == "pending", *awake, _mailbox.state.not_in(BLOCKED))
-            .group_by(_message.mailbox_id)
-        )
-        listing = sa.select(schema.listing.c.mailbox_id).where(schema.listing.c.finished_at.is_(None)).distinct()
-        times: list[dt.datetime] = []
-        with self._database.reading() as connection:
-            work = {mailbox: at or now for mailbox, at in connection.execute(waiting)}
-            work.update(dict.fromkeys(connection.scalars(listing), now))
-            for poll, renew, pause, mailbox in connection.execute(query):
-                at = min(t for t in (poll or now, renew, work.get(mailbox)) if t is not None)
-                times.append(max(at, pause) if pause else at)
-        return max(now, min(times)) if times else None
 
     # --- what people ask -------------------------------------------------------------------------------------------
     def progress(self, mailbox: str) -> Progress:
@@ -425,13 +365,14 @@ def _of(mailbox: MailboxRow, ids: Sequence[str]) -> sa.ColumnElement[bool]:
     return sa.and_(_message.mailbox_id == mailbox.id, _message.team_id == mailbox.team_id, _message.gmail_id.in_(ids))
 
 
-def _passed(column: Any, now: dt.datetime) -> sa.ColumnElement[bool]:
-    return sa.or_(column.is_(None), column <= now)
+def passed(column: Any, now: dt.datetime) -> sa.ColumnElement[bool]:
+    """The time in `column` is over, or there is none, or it was written by a clock that was far ahead."""
+    return sa.or_(column.is_(None), column <= now, column > now + FAR)
 
 
-def _free(now: dt.datetime, column: Any = _message) -> sa.ColumnElement[bool]:
+def free(now: dt.datetime, column: Any = _message) -> sa.ColumnElement[bool]:
     """Pending, its pause over, and leased to nobody."""
-    return sa.and_(column.state == "pending", _passed(column.not_before, now), _passed(column.lease_until, now))
+    return sa.and_(column.state == "pending", passed(column.not_before, now), passed(column.lease_until, now))
 
 
 def _ledger_row(row: Any) -> LedgerRow:

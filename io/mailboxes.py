@@ -6,7 +6,7 @@ import dataclasses
 import datetime as dt
 import hashlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -14,6 +14,12 @@ from ..transforms.decisions import MAILBOX_STATES
 from ..transforms.errors import DealmailError
 from . import schema
 from .database import Database
+
+CLOCK_SKEW: Final = dt.timedelta(minutes=1)
+"""So much may the clocks of two workers differ. A look that lies further ahead was dated by a clock that has gone back."""
+
+FAR: Final = dt.timedelta(days=2)
+"""Nothing waits longer. A time that lies further ahead was written by a clock that was wrong, and does not count."""
 
 _TABLE = schema.mailbox
 
@@ -54,6 +60,20 @@ class MailboxRow:
     watch_error: str
     expired_cursors: int
     created_at: dt.datetime
+
+    def is_poll_due(self, now: dt.datetime) -> bool:
+        """Whether history is to be read, push or not. The register asks the same of the database."""
+        is_ahead = self.last_poll_at is not None and self.last_poll_at > now + CLOCK_SKEW
+        return is_ahead or self.next_poll_at is None or is_over(self.next_poll_at, now)
+
+    def is_paused(self, now: dt.datetime) -> bool:
+        """Whether Gmail asked for a pause that is not over."""
+        return self.not_before is not None and not is_over(self.not_before, now)
+
+
+def is_over(at: dt.datetime, now: dt.datetime) -> bool:
+    """Whether a time to wait for has come, or cannot be meant."""
+    return at <= now or at > now + FAR
 
 
 _COLUMNS = [_TABLE.c[field.name] for field in dataclasses.fields(MailboxRow)]
@@ -271,6 +291,18 @@ def advance(connection: sa.Connection, row: MailboxRow, **columns: Any) -> Mailb
         .values(cursor_seq=row.cursor_seq + 1, **columns)
     ).rowcount
     return read(connection, row.id) if moved else None
+
+
+def look_soon(connection: sa.Connection, mailbox: str, now: dt.datetime) -> None:
+    """Have the mailbox looked at as soon as it may be, whenever its next poll was to be."""
+    later = sa.and_(_TABLE.c.id == mailbox, _TABLE.c.next_poll_at > now)
+    connection.execute(sa.update(_TABLE).where(later).values(next_poll_at=now))
+
+
+def count(connection: sa.Connection, state: str) -> int:
+    """How many mailboxes of all teams are in `state` with their import on."""
+    query = sa.select(sa.func.count()).where(_TABLE.c.import_on.is_(True), _TABLE.c.state == state)
+    return connection.scalar(query) or 0
 
 
 def log_consent(

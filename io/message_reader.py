@@ -13,7 +13,7 @@ import datetime as dt
 import json
 import random
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from ..transforms.decisions import GONE_NOT_FOUND
@@ -70,9 +70,15 @@ class GmailMessageReader:
     """
 
     def __init__(
-        self, accounts: GmailAccounts, options: ReaderOptions | None = None, jitter: random.Random | None = None
+        self,
+        accounts: GmailAccounts,
+        options: ReaderOptions | None = None,
+        jitter: random.Random | None = None,
+        more: Callable[[str], None] | None = None,
     ) -> None:
+        """`more` debits the quota of a mailbox (its id) for one more read of a message than the claim has paid for."""
         self._accounts = accounts
+        self._more = more or (lambda unused_mailbox: None)
         self._options = options or ReaderOptions()
         self._jitter = jitter or random.SystemRandom()
         self._lock = threading.Lock()
@@ -121,7 +127,7 @@ class GmailMessageReader:
             return batch.refusal
         try:
             gmail = batch.gmail = batch.gmail or self._accounts.open(claim.mailbox_id)
-            payload = self._with_large_texts(gmail, claim.gmail_id, gmail.get(claim.gmail_id))
+            payload = self._with_large_texts(gmail, claim, gmail.get(claim.gmail_id))
         except (GmailQuotaError, MailboxError, VaultError, StoreUnavailableError) as error:
             batch.refusal = error
             return error
@@ -132,7 +138,7 @@ class GmailMessageReader:
             return error
         return FetchedMessage(claim, payload)
 
-    def _with_large_texts(self, gmail: Gmail, gmail_id: str, payload: bytes) -> bytes:
+    def _with_large_texts(self, gmail: Gmail, claim: ClaimedMessage, payload: bytes) -> bytes:
         """`payload` with text parts in place that Gmail hands out by id only. Ids are good for this answer alone.
 
         Raises:
@@ -147,7 +153,8 @@ class GmailMessageReader:
             size = body.get("size")
             if isinstance(size, int) and size > room:
                 continue
-            body["data"] = gmail.attachment(gmail_id, body.pop("attachmentId"))
+            self._more(claim.mailbox_id)
+            body["data"] = gmail.attachment(claim.gmail_id, body.pop("attachmentId"))
             room -= len(body["data"])
             changed = True
         # The standard library: mail may hold lone surrogates, which msgspec refuses.
@@ -158,6 +165,7 @@ class GmailMessageReader:
         missing = [c for c, end in batch.ends.items() if isinstance(end, MessageGoneError) and c.lane == "live"]
         if missing and not self._closed.wait(self._options.look_again.total_seconds()):
             for claim in missing:
+                self._more(claim.mailbox_id)
                 batch.ends[claim] = self._read_one(claim, batch)
         some_read = any(isinstance(end, FetchedMessage) for end in batch.ends.values())
         for claim, end in batch.ends.items():

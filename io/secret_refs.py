@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import pathlib
 
+from ..transforms.errors import DealmailError
+
 FORMS = "env:NAME, file:PATH or gcp:projects/P/secrets/S/versions/V"
 
 
-class SecretNotFoundError(Exception):
+class SecretNotFoundError(DealmailError):
     """The named secret cannot be read. The text holds the name, never a value."""
 
 
@@ -32,11 +34,12 @@ def resolve(ref: str) -> str:
             raise SecretNotFoundError(msg) from None
     if kind == "gcp":
         from google.api_core import exceptions
+        from google.auth.exceptions import GoogleAuthError
         from google.cloud import secretmanager
 
         try:
             answer = secretmanager.SecretManagerServiceClient().access_secret_version(name=name)
-        except exceptions.GoogleAPICallError as error:
+        except (exceptions.GoogleAPIError, GoogleAuthError) as error:
             msg = f"secret {name}: {type(error).__name__}"
             raise SecretNotFoundError(msg) from None
         return answer.payload.data.decode("utf-8")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
-from .gmail import Gmail, watch_once_more
+from .gmail import Gmail, Watch
 from .gmail_errors import WatchRefusedError, WatchTakenError
-from .mailboxes import MailboxRow
+from .mailboxes import MailboxRow, is_over
+from .quota import QuotaLimits
 
 LIFETIME: Final = dt.timedelta(days=7)
 RENEWED_AFTER: Final = dt.timedelta(days=1)
@@ -22,24 +24,38 @@ PushHealth = Literal["off", "failing", "silent", "expired", "ok"]
 
 def is_due(mailbox: MailboxRow, now: dt.datetime) -> bool:
     """Whether to ask for a watch now: the first time, daily, and when it has gone silent."""
-    return mailbox.watch_renew_at is None or mailbox.watch_renew_at <= now
+    return mailbox.watch_renew_at is None or is_over(mailbox.watch_renew_at, now)
 
 
-def renew(gmail: Gmail, topic: str, now: dt.datetime) -> dict[str, Any]:
+def renew(
+    gmail: Gmail, topic: str, now: dt.datetime, limits: QuotaLimits, spend: Callable[[int], None]
+) -> dict[str, Any]:
     """Ask for the watch; the mailbox's columns afterwards. A refusal is one of them: polling goes on whatever happens.
 
-    The watch's own history id is not used: the stored cursor covers more.
+    The watch's own history id is not used: the stored cursor covers more. `spend` debits units before each call.
 
     Raises:
         DealmailError: quota, an unreachable Gmail, or a mailbox that cannot be read: the caller's to handle.
     """
     try:
-        watch = watch_once_more(gmail, topic)
+        watch = _watch_once_more(gmail, topic, limits, spend)
     except (WatchTakenError, WatchRefusedError) as error:
         return {"watch_error": str(error)[:255], "watch_renew_at": now + TRIED_AGAIN_AFTER}
     return {
         "watch_error": "", "watch_expires_at": watch.expires_at, "watch_renew_at": min(now + RENEWED_AFTER, watch.expires_at),
     }  # fmt: skip
+
+
+def _watch_once_more(gmail: Gmail, topic: str, limits: QuotaLimits, spend: Callable[[int], None]) -> Watch:
+    """Watch; where Gmail says another client is watching, stop and watch once: on exactly that refusal, never by routine."""
+    spend(limits.watch)
+    try:
+        return gmail.watch(topic)
+    except WatchTakenError:
+        spend(limits.stop)
+        gmail.stop()
+        spend(limits.watch)
+        return gmail.watch(topic)
 
 
 def unpushed(mailbox: MailboxRow, *, found_by_poll: bool, now: dt.datetime, interval: dt.timedelta) -> dict[str, Any]:

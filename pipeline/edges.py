@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import math
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,11 +25,11 @@ from ..io.erasure import Erasing
 from ..io.gmail import GOOGLE
 from ..io.google_signin import GmailAccounts, GoogleSettings
 from ..io.key_choice import key_ref
-from ..io.ledger import Ledger
 from ..io.mailboxes import Mailboxes
 from ..io.message_reader import GmailMessageReader, ReaderOptions
 from ..io.outbox import Outbox
 from ..io.quota import Quota
+from ..io.register import Helping, Register
 from ..io.search import SearchIndex, SearchSpec, open_index
 from ..io.settlements import DatabaseSettlements
 from ..io.vault import Digests, Vault, read_keys
@@ -60,6 +61,17 @@ def search_spec(options: JobOptions) -> SearchSpec:
     )
 
 
+def helping(options: JobOptions) -> Helping:
+    """How many mailboxes one look hands out.
+
+    A bounded pass holds up whoever is pushed to while it runs, so it gets no more old mail than keeps its threads busy. An
+    endless run looks every two seconds, and has as many workers as it needs.
+    """
+    if not options.is_local:
+        return Helping()
+    return Helping(looks=25, backfills=math.ceil(options.fetch_threads / ReaderOptions().per_mailbox))
+
+
 class OpenEdges:
     """Everything one process needs of the world, opened on first use and shared by its threads."""
 
@@ -89,9 +101,9 @@ class OpenEdges:
         return GmailAccounts(self.database, Vault(self.keys), settings, utc_now)
 
     @functools.cached_property
-    def ledger(self) -> Ledger:
-        """The ledger, as the register of mailboxes."""
-        return Ledger(self.database, utc_now)
+    def register(self) -> Register:
+        """Which mailboxes have something to do."""
+        return Register(self.database, helping(self._options))
 
     @functools.cached_property
     def claims(self) -> GmailClaims:
@@ -106,7 +118,12 @@ class OpenEdges:
     @functools.cached_property
     def reader(self) -> GmailMessageReader:
         """Gmail's messages, many at once."""
-        return GmailMessageReader(self.accounts, ReaderOptions(threads=self._options.fetch_threads))
+        quota = Quota(self.database, self._options.quota)
+        return GmailMessageReader(
+            self.accounts,
+            ReaderOptions(threads=self._options.fetch_threads),
+            more=lambda mailbox: quota.debit(mailbox, quota.limits.get, utc_now()),
+        )
 
     @functools.cached_property
     def directories(self) -> DatabaseDirectories:
@@ -150,7 +167,7 @@ class OpenEdges:
 
     def next_due(self, now: dt.datetime) -> dt.datetime | None:
         """When a mailbox or the outbox next has something to do (UTC); None: nothing is planned."""
-        return min((at for at in (self.ledger.next_due(now), self.outbox.next_due(now)) if at), default=None)
+        return min((at for at in (self.register.next_due(now), self.outbox.next_due(now)) if at), default=None)
 
     def crm_stamps(self) -> Sequence[tuple[str, int]]:
         """(team id, CRM version) of every team."""
@@ -185,7 +202,7 @@ def factories(options: JobOptions) -> Edges:
         return functools.partial(_edge, options, name)
 
     return Edges(
-        register=opening("ledger"),
+        register=opening("register"),
         claims=opening("claims"),
         reader=opening("reader"),
         directories=opening("directories"),

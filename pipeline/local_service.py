@@ -152,17 +152,17 @@ class LocalService:
             if self._stop.is_set():
                 self._source.nack(received)
                 return
-            if not received and not self._is_due():
-                if self._chore is not None:
-                    self._chore()
-                continue
-            try:
-                self._pass(received)
-                pauses = 0
-            except StoreUnavailableError:
-                pauses += 1
-                _log.warning("a store is not to be reached; pass %d in a row given back", pauses)
-                self._stop.wait(min(30.0, 0.5 * 2 ** min(pauses, 6)))
+            if received or self._is_due():
+                try:
+                    self._pass(received)
+                    pauses = 0
+                except StoreUnavailableError:
+                    pauses += 1
+                    _log.warning("a store is not to be reached; pass %d in a row given back", pauses)
+                    self._stop.wait(min(30.0, 0.5 * 2 ** min(pauses, 6)))
+                    continue
+            if self._chore is not None:
+                self._chore()  # after a pass, too: a busy service is never idle
 
     def run_once(self, limit: int = 100_000) -> int:
         """What cron wants: passes until nothing is due and no notification waits, `limit` at the most; how many ran."""

@@ -11,18 +11,21 @@ from typing import Any
 from .api_error import ApiError
 from .http_server import DropConnectionError
 
-REQUEST_FAULTS = ("429", "403", "500", "503", "timeout", "drop")
+REQUEST_FAULTS = ("429", "403", "500", "503", "timeout", "drop", "answer")
 PART_FAULTS = ("part", "part_missing")
 PUSH_FAULTS = ("lost", "double", "delay")
 HISTORY_FAULTS = ("bare_stubs", "empty_pages")
-TOKEN_FAULTS = ("token_500",)
+TOKEN_FAULTS = ("token_500", "token_answer")
 NUMBERS = ("retry_after", "timeout_seconds", "delay_seconds")
 RATES = REQUEST_FAULTS + PART_FAULTS + PUSH_FAULTS + HISTORY_FAULTS + TOKEN_FAULTS
 
 
 @dataclass
 class Rule:
-    """Rates (0 to 1) of faults by name, for `methods` and `mailboxes` (empty: all), `count` times at most (None: no end)."""
+    """Rates (0 to 1) of faults by name, for `methods` and `mailboxes` (empty: all), `count` times at most (None: no end).
+
+    `says` is what `answer` and `token_answer` say: `code` with `reason` and `message`, or with `error` and `error_description`.
+    """
 
     rates: dict[str, float]
     methods: frozenset[str] = frozenset()
@@ -31,6 +34,7 @@ class Rule:
     retry_after: int | None = None
     timeout_seconds: float = 30.0
     delay_seconds: float = 5.0
+    says: dict[str, Any] = field(default_factory=dict)
     hits: int = field(default=0)
 
     def __post_init__(self) -> None:
@@ -54,8 +58,9 @@ def parse_rule(value: Mapping[str, Any]) -> Rule:
     mailboxes = frozenset(address.lower() for address in rest.pop("mailboxes", ()))
     count = rest.pop("count", None)
     numbers = {name: rest.pop(name) for name in NUMBERS if name in rest}
+    says = rest.pop("says", {})
     rates = {name: float(rate) for name, rate in rest.items()}
-    return Rule(rates, methods, mailboxes, count, **numbers)
+    return Rule(rates, methods, mailboxes, count, says=says, **numbers)
 
 
 def parse_spec(text: str) -> list[Rule]:
@@ -134,12 +139,16 @@ class Faults:
                 raise DropConnectionError
             if name == "drop":
                 raise DropConnectionError
-            error = _refusal(name)
+            error = _refusal(name, rule.says)
             error.retry_after = rule.retry_after
             raise error
 
 
-def _refusal(name: str) -> ApiError:
+def _refusal(name: str, says: Mapping[str, Any]) -> ApiError:
+    if name == "answer":
+        return ApiError(
+            int(says["code"]), says.get("message", ""), says.get("reason", ""), status=says.get("status", "")
+        )
     if name == "429":
         return ApiError.exhausted()
     if name == "403":

@@ -297,11 +297,12 @@ class GmailServer:
             raise ApiError.invalid(f"Invalid value at 'history_types': {unknown[0]}")
         kinds = {_HISTORY_TYPES[name] for name in types} or set(_HISTORY_TYPES.values())
         token = request.one("pageToken")
-        after, skip_empty = _open_history_token(token, start) if token else (start, False)
+        first = (start, False, mailbox.history_id)
+        after, skip_empty, until = _open_history_token(token, start) if token else first
         if not skip_empty and self._faults.hit("empty_pages", "history.list", mailbox.address):
             return {
                 "historyId": str(mailbox.history_id),
-                "nextPageToken": _history_token(start, after, skip_empty=True),
+                "nextPageToken": _history_token(start, after, until, skip_empty=True),
             }
         try:
             page = mailbox.changes_after(after, limit)
@@ -311,13 +312,13 @@ class GmailServer:
         records = [
             self._record(mailbox, change)
             for change in page.changes
-            if change.kind in kinds and (not label or label in change.labels)
+            if change.id <= until and change.kind in kinds and (not label or label in change.labels)
         ]
         answer: dict[str, Any] = {"historyId": str(page.history_id)}
         if records:
             answer["history"] = records
         if page.next_start is not None:
-            answer["nextPageToken"] = _history_token(start, page.next_start)
+            answer["nextPageToken"] = _history_token(start, page.next_start, until)
         return answer
 
     def _record(self, mailbox: Mailbox, change: Change) -> dict[str, Any]:
@@ -431,15 +432,15 @@ def _open_list_token(token: str, context: str) -> tuple[int, str] | None:
     return int(value[0]), str(value[1])
 
 
-def _history_token(start: int, after: int, *, skip_empty: bool = False) -> str:
-    return _pack([start, after, int(skip_empty)])
+def _history_token(start: int, after: int, until: int, *, skip_empty: bool = False) -> str:
+    return _pack([start, after, until, int(skip_empty)])
 
 
-def _open_history_token(token: str, start: int) -> tuple[int, bool]:
+def _open_history_token(token: str, start: int) -> tuple[int, bool, int]:
     value = _unpack(token, "pageToken")
-    if not isinstance(value, list) or len(value) != 3 or value[0] != start:
+    if not isinstance(value, list) or len(value) != 4 or value[0] != start:
         raise ApiError.invalid("Invalid pageToken")
-    return int(value[1]), bool(value[2])
+    return int(value[1]), bool(value[3]), int(value[2])
 
 
 def _attachment_tokens(gmail_id: str) -> payload.AttachmentToken:

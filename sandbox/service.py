@@ -131,6 +131,9 @@ class Sandbox:
         if path in {"/batch", "/batch/gmail/v1"}:
             return self.batch.handle(request)
         if path in {"/token", "/oauth2/v4/token"}:
+            said = self.faults.hit("token_answer", "token")
+            if said:
+                return json_response({k: v for k, v in said.says.items() if k != "code"}, int(said.says["code"]))
             if self.faults.hit("token_500", "token"):
                 return json_response({"error": "internal_failure", "error_description": "Backend Error"}, 500)
             return self.oauth.token(request)

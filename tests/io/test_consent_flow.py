@@ -180,7 +180,7 @@ def test_off_takes_the_copies_where_the_team_decided_so(gmails: Any, sign_in: An
     sign_in.disconnect(alice, "alice")
     assert engagements() == 1  # bob still holds a copy of the shared one
     assert gmails.counts(alice) == {"pending": 2}
-    assert alice not in {due.mailbox_id for due in gmails.ledger.due(gmails.clock() + dt.timedelta(hours=1))}
+    assert alice not in {due.mailbox_id for due in gmails.register.due(gmails.clock() + dt.timedelta(hours=1))}
     sign_in.consent(alice, "alice", browse, timeout=SECONDS)
     gmails.mailboxes.turn_on(alice, "alice")
     gmails.sync(alice)

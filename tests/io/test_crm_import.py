@@ -138,9 +138,9 @@ def test_a_new_deal_has_its_owner_polled_at_once(sales: Any) -> None:
     box, other = live_box(sales), live_box(sales, "bob@corp.example", user="u2")
     for one in (box, other):
         sales.mailboxes.set_state(one, "live", next_poll_at=sales.clock() + dt.timedelta(hours=1))
-    assert sales.ledger.due(sales.clock()) == []
+    assert sales.register.due(sales.clock()) == []
     load(sales, "kind,id,name,account_id,owner,opened_on\nopportunity,o3,Older,a1,u1,2025-03-01\n")
-    assert [due.mailbox_id for due in sales.ledger.due(sales.clock())] == [box]
+    assert [due.mailbox_id for due in sales.register.due(sales.clock())] == [box]
 
 
 def test_directories_follow_the_versions(sales: Any) -> None:

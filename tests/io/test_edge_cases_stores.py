@@ -14,8 +14,8 @@ from dealmail.io.consent_flow import SignIn, SignInError
 from dealmail.io.crm import DatabaseDirectories
 from dealmail.io.database import Database, DatabaseSpec
 from dealmail.io.erasure import Erasing, Erasure
-from dealmail.io.ledger import Ledger
 from dealmail.io.quota import QuotaLimits
+from dealmail.io.register import Register
 from dealmail.io.vault import Digests
 from dealmail.transforms import decisions
 from dealmail.transforms.find_due_mailboxes import parse_notification
@@ -54,7 +54,7 @@ def test_case_03_a_late_push_moves_no_cursor_back_and_reads_nothing_again(gmails
     for stale in (1, cursor - 1, cursor, str(cursor)):
         push = parse_notification(f'{{"emailAddress": "{gmails.address(alice)}", "historyId": "{stale}"}}'.encode())
         assert push is not None
-        for due in gmails.ledger.touched(push.email_address, gmails.clock()):
+        for due in gmails.register.touched(push.email_address, gmails.clock()):
             assert gmails.claims().claim(due) == []
     assert gmails.row(alice).history_id >= cursor
     assert reads(gmails, alice) == read
@@ -64,7 +64,7 @@ def test_case_03_a_late_push_moves_no_cursor_back_and_reads_nothing_again(gmails
 def test_case_05_a_push_before_the_first_sync_is_covered_by_it(gmails: Any) -> None:
     alice = gmails.connect("alice")
     early = gmails.deliver(alice)
-    (due,) = gmails.ledger.touched(gmails.address(alice), gmails.clock())
+    (due,) = gmails.register.touched(gmails.address(alice), gmails.clock())
     assert gmails.row(alice).history_id is None
     gmails.settle(gmails.claims().claim(due))
     assert gmails.row(alice).history_id is not None
@@ -113,10 +113,10 @@ def test_case_22_a_new_process_finds_cursors_and_polls_where_they_were(gmails: A
     gmails.sync(alice)
     row = gmails.row(alice)
     again = Database(DatabaseSpec(gmails.database.engine.url.render_as_string()))
-    ledger = Ledger(again, gmails.clock)
-    assert ledger.next_due(gmails.clock()) == row.next_poll_at > gmails.clock()
+    register = Register(again)
+    assert register.next_due(gmails.clock()) == row.next_poll_at > gmails.clock()
     gmails.advance(seconds=(row.next_poll_at - gmails.clock()).total_seconds())
-    assert ledger.due(gmails.clock()) == [DueMailbox("t1", alice, "poll")]
+    assert register.due(gmails.clock()) == [DueMailbox("t1", alice, "poll")]
     again.close()
     assert gmails.row(alice).history_id == row.history_id
 
@@ -392,7 +392,7 @@ def test_case_107_two_teams_read_one_mailbox_and_neither_ends_the_others(gmails:
         gmails.settle(claims.claim(DueMailbox(team, box, "poll")))
     assert gmails.outcomes(mine) == {mail: "customer"}
     assert gmails.ledger.explain(theirs, mail).rule == "customer"
-    due = gmails.ledger.touched(address, gmails.clock())
+    due = gmails.register.touched(address, gmails.clock())
     assert {one.mailbox_id for one in due} == {mine, theirs}
 
     sign_in.disconnect(mine, "alice")

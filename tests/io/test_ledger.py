@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from dealmail.io import schema
-from dealmail.io.ledger import MAX_LEASES
+from dealmail.io.ledger import MAX_LEASES, SUSPECT_LEASES
 from dealmail.transforms.records import DueMailbox
 
 
@@ -46,16 +46,26 @@ def test_live_before_backfill_and_newest_first(sales: Any, clock: Any) -> None:
     assert ids(in_claim(sales, lambda c: sales.ledger.lease(c, box, 2, clock()))) == ["a4", "a2"]
 
 
-def test_a_message_that_takes_its_workers_down_is_parked(sales: Any, clock: Any) -> None:
+def test_a_message_that_takes_its_workers_down_is_parked_and_takes_no_other_with_it(
+    sales: Any, mail: Any, clock: Any
+) -> None:
     mailbox = sales.add_mailbox("alice@corp.example")
-    box = sales.mailboxes.get(mailbox)
-    for _ in range(MAX_LEASES):
-        assert ids(sales.claim(mailbox, ["g1"])) == ["g1"]
+    box, poison = sales.mailboxes.get(mailbox), "g5"
+    in_claim(sales, lambda c: sales.ledger.add_pending(c, box, [f"g{n}" for n in range(10)], "live", clock()))
+    together = 0
+    for _ in range(MAX_LEASES + 10):
+        while claimed := in_claim(sales, lambda c: sales.ledger.lease(c, box, 50, clock())):
+            if poison in ids(claimed):
+                together += len(claimed) > 1
+                break  # the worker is gone, and all that it held
+            sales.settlements.settle([mail(claim, int(claim.gmail_id[1:])) for claim in claimed])
         clock.advance(minutes=3)
-    in_claim(sales, lambda c: sales.ledger.add_pending(c, box, ["g0"], "live", clock()))
-    assert ids(in_claim(sales, lambda c: sales.ledger.lease(c, box, 1, clock()))) == ["g0"]
-    row = sales.ledger.explain(mailbox, "g1")
-    assert (row.outcome, row.rule, row.phase) == ("parked", "parked", "lost")
+    row = sales.ledger.explain(mailbox, poison)
+    assert (row.outcome, row.rule, row.phase, row.leases) == ("parked", "parked", "lost", MAX_LEASES)
+    assert together == SUSPECT_LEASES
+    assert {row.outcome for row in sales.ledger.rows("t1", pending=True) if row.gmail_id != poison} == {"imported"}
+    assert sales.ledger.retry_parked("t1") == 1
+    assert ids(in_claim(sales, lambda c: sales.ledger.lease(c, box, 50, clock()))) == [poison]
 
 
 @pytest.mark.parametrize("workers", [4])
@@ -125,24 +135,24 @@ def test_who_is_due_and_when(sales: Any, clock: Any) -> None:
     box = sales.add_mailbox("Alice@Corp.example")
     resting = sales.add_mailbox("bob@corp.example")
     sales.mailboxes.set_state(resting, "reconsent")
-    assert sales.ledger.due(now) == [DueMailbox("t1", box, "poll")]
+    assert sales.register.due(now) == [DueMailbox("t1", box, "poll")]
     sales.mailboxes.set_state(box, "live", next_poll_at=now + hour)
-    assert sales.ledger.due(now) == []
-    assert sales.ledger.next_due(now) == now + hour
+    assert sales.register.due(now) == []
+    assert sales.register.next_due(now) == now + hour
     sales.mailboxes.set_state(box, "live", watch_renew_at=now + 30 * minute)
-    assert sales.ledger.next_due(now) == now + 30 * minute
+    assert sales.register.next_due(now) == now + 30 * minute
     sales.claim(box, ["g1"])
-    assert sales.ledger.due(now) == []
-    assert sales.ledger.next_due(now) == now + 2 * minute
-    assert sales.ledger.due(now + 2 * minute) == [DueMailbox("t1", box, "work")]
+    assert sales.register.due(now) == []
+    assert sales.register.next_due(now) == now + 2 * minute
+    assert sales.register.due(now + 2 * minute) == [DueMailbox("t1", box, "work")]
     sales.mailboxes.set_state(box, "quota_delayed", not_before=now + 10 * minute)
-    assert sales.ledger.due(now + 2 * minute) == []
-    assert sales.ledger.next_due(now) == now + 10 * minute
+    assert sales.register.due(now + 2 * minute) == []
+    assert sales.register.next_due(now) == now + 10 * minute
     sales.mailboxes.set_state(box, "admin_blocked", not_before=None)
-    assert sales.ledger.due(now + 2 * minute) == []
+    assert sales.register.due(now + 2 * minute) == []
     sales.mailboxes.turn_off(box, "alice")
-    assert sales.ledger.due(now + 2 * hour) == []
-    assert sales.ledger.next_due(now) is None
+    assert sales.register.due(now + 2 * hour) == []
+    assert sales.register.next_due(now) is None
 
 
 def test_a_push_is_noted_and_leaves_no_trace_of_strangers(sales: Any, clock: Any) -> None:
@@ -154,9 +164,9 @@ def test_a_push_is_noted_and_leaves_no_trace_of_strangers(sales: Any, clock: Any
     )
     sales.mailboxes.turn_off(off, "c")
     before = sales.dump(schema.mailbox)
-    assert sales.ledger.touched("c@corp.example", clock()) == sales.ledger.touched("x@corp.example", clock()) == []
+    assert sales.register.touched("c@corp.example", clock()) == sales.register.touched("x@corp.example", clock()) == []
     assert sales.dump(schema.mailbox) == before
-    found = sales.ledger.touched(" A@CORP.example", clock())
+    found = sales.register.touched(" A@CORP.example", clock())
     assert sorted(found, key=str) == sorted([DueMailbox("t1", box, "push"), DueMailbox("t2", other, "push")], key=str)
     assert sales.mailboxes.get(box).last_push_at == clock()
 

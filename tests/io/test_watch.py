@@ -19,7 +19,7 @@ def asked(gmails: Any, mailbox: str) -> dict[str, int]:
 
 
 def push(gmails: Any, mailbox: str) -> list[DueMailbox]:
-    return gmails.ledger.touched(gmails.address(mailbox), gmails.clock())
+    return gmails.register.touched(gmails.address(mailbox), gmails.clock())
 
 
 def test_made_on_the_first_claim_and_renewed_daily(gmails: Any) -> None:
@@ -33,7 +33,7 @@ def test_made_on_the_first_claim_and_renewed_daily(gmails: Any) -> None:
     gmails.sync(alice, "push", claims)
     assert asked(gmails, alice) == {"watch": 1, "stop": 0}
     gmails.advance(days=1, seconds=1)
-    assert [due.mailbox_id for due in gmails.ledger.due(gmails.clock())] == [alice]
+    assert [due.mailbox_id for due in gmails.register.due(gmails.clock())] == [alice]
     gmails.sync(alice, "poll", claims)
     assert asked(gmails, alice) == {"watch": 2, "stop": 0}
     assert gmails.row(alice).watch_expires_at > row.watch_expires_at

@@ -1,0 +1,153 @@
+"""The register: which mailboxes have something to do now, and when the next one will.
+
+What can wait is handed out in bounded helpings: a mailbox whose old mail is read takes longer than one that is looked at,
+and whoever was pushed to must not wait behind all of them. Helpings go round, so every mailbox gets its turn.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import threading
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from ..transforms.records import DueMailbox, Lane
+from . import schema
+from .database import Database
+from .ledger import BLOCKED, LANES, RESTING, free, passed
+from .mailboxes import CLOCK_SKEW
+
+_mailbox = schema.mailbox.c
+_message = schema.message.c
+_listing = schema.listing.c
+_AWAKE: Final = (_mailbox.import_on.is_(True), _mailbox.state.not_in(RESTING))
+
+
+@dataclasses.dataclass(frozen=True)
+class Helping:
+    """How many mailboxes one look at the register hands out.
+
+    looks: of those whose poll or watch is due, and again of those with live mail to lease. backfills: of those that begin their
+    first sync, or have old mail to read.
+    """
+
+    looks: int = 500
+    backfills: int = 40
+
+    def __post_init__(self) -> None:
+        """Refuse what would hand out nothing.
+
+        Raises:
+            ValueError: a number below one.
+        """
+        if self.looks < 1 or self.backfills < 1:
+            raise ValueError(f"looks {self.looks} and backfills {self.backfills} must be 1 or more")
+
+
+class Register:
+    """Implements transforms.find_due_mailboxes.MailboxRegister. Safe to share between threads."""
+
+    def __init__(self, database: Database, helping: Helping | None = None) -> None:
+        self._database = database
+        self._helping = helping or Helping()
+        self._lock = threading.Lock()
+        self._last = ""
+
+    def due(self, now: dt.datetime) -> list[DueMailbox]:
+        """Mailboxes with a poll or a watch renewal due (reason "poll"), or with claimable messages or a listing ("work").
+
+        Those that have waited longest for their poll come first; those with old mail take turns.
+        """
+        waiting_since = sa.func.coalesce(_mailbox.next_poll_at, _mailbox.state_since, _mailbox.created_at)
+        looks = _ask(now, _poll(now), _mailbox.history_id.is_not(None)).order_by(waiting_since)
+        live = _ask(now, _work(now, "live")).order_by(_mailbox.id)
+        old = _ask(now, sa.or_(sa.and_(_poll(now), _mailbox.history_id.is_(None)), _work(now, "backfill")))
+        found: dict[str, DueMailbox] = {}
+        with self._lock, self._database.reading() as connection:
+            for query in (looks, live):
+                for row in connection.execute(query.limit(self._helping.looks)):
+                    found.setdefault(row.id, DueMailbox(row.team_id, row.id, row.reason))
+            turn = list(connection.execute(self._turn(old, _mailbox.id > self._last, self._helping.backfills)))
+            if (rest := self._helping.backfills - len(turn)) and self._last:
+                turn += connection.execute(self._turn(old, _mailbox.id <= self._last, rest))
+            for row in turn:
+                found.setdefault(row.id, DueMailbox(row.team_id, row.id, row.reason))
+            self._last = turn[-1].id if turn else ""
+        return list(found.values())
+
+    @staticmethod
+    def _turn(query: sa.Select[Any], which: sa.ColumnElement[bool], n: int) -> sa.Select[Any]:
+        return query.where(which).order_by(_mailbox.id).limit(n)
+
+    def touched(self, address: str, now: dt.datetime) -> list[DueMailbox]:
+        """The mailboxes that a push for `address` (any case) concerns; notes the push. Unknown or off: none, no trace.
+
+        A mailbox that rests for a moment is looked at when its pause is over: this push will not come again.
+        """
+        awake = sa.and_(_mailbox.address == address.strip().lower(), *_AWAKE)
+        query = sa.select(_mailbox.team_id, _mailbox.id).where(awake).order_by(_mailbox.id)
+        with self._database.reading() as connection:
+            found = [DueMailbox(team_id, mailbox_id, "push") for team_id, mailbox_id in connection.execute(query)]
+        if found:
+            then = sa.case((_mailbox.not_before > now, now), else_=_mailbox.next_poll_at)
+            noted = sa.update(schema.mailbox).where(awake)
+            noted = noted.values(last_push_at=now, unpushed_since=None, next_poll_at=then)
+            self._database.transaction(lambda connection: connection.execute(noted))
+        return found
+
+    def next_due(self, now: dt.datetime) -> dt.datetime | None:
+        """When `due` will next have an answer, at the earliest (`now` if it has one already); None: never by itself."""
+        work = sa.or_(_poll(now), _work(now, "live"), _work(now, "backfill"))
+        query = sa.select(_mailbox.next_poll_at, _mailbox.watch_renew_at, _mailbox.not_before, _mailbox.id).where(
+            *_AWAKE
+        )
+        free_at = sa.case(
+            (_message.lease_until.is_(None), _message.not_before),
+            (_message.not_before.is_(None), _message.lease_until),
+            (_message.not_before > _message.lease_until, _message.not_before),
+            else_=_message.lease_until,
+        )
+        waiting = (
+            sa.select(_message.mailbox_id, sa.type_coerce(sa.func.min(free_at), schema.UtcDateTime()))
+            .join(schema.mailbox, _mailbox.id == _message.mailbox_id)
+            .where(_message.state == "pending", *_AWAKE, _mailbox.state.not_in(BLOCKED))
+            .group_by(_message.mailbox_id)
+        )
+        listing = sa.select(_listing.mailbox_id).where(_listing.finished_at.is_(None)).distinct()
+        times: list[dt.datetime] = []
+        with self._database.reading() as connection:
+            if connection.execute(_ask(now, work).limit(1)).first():
+                return now
+            at_work = {mailbox: at or now for mailbox, at in connection.execute(waiting)}
+            at_work.update(dict.fromkeys(connection.scalars(listing), now))
+            for poll, renew, pause, mailbox in connection.execute(query):
+                at = min(t for t in (poll or now, renew, at_work.get(mailbox)) if t is not None)
+                times.append(max(at, pause) if pause else at)
+        return max(now, min(times)) if times else None
+
+
+def _ask(now: dt.datetime, *which: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    reason = sa.case((_poll(now), "poll"), else_="work").label("reason")
+    return sa.select(_mailbox.team_id, _mailbox.id, reason).where(*_AWAKE, passed(_mailbox.not_before, now), *which)
+
+
+def _poll(now: dt.datetime) -> sa.ColumnElement[bool]:
+    """The poll or the watch is due. A last poll that lies ahead was dated by a clock that has gone back since."""
+    renewal = sa.and_(_mailbox.watch_renew_at.is_not(None), passed(_mailbox.watch_renew_at, now))
+    return sa.or_(passed(_mailbox.next_poll_at, now), _mailbox.last_poll_at > now + CLOCK_SKEW, renewal)
+
+
+def _work(now: dt.datetime, lane: Lane) -> sa.ColumnElement[bool]:
+    message = schema.message.alias("w")
+    is_live = _listing.kind == "recover"
+    return sa.and_(
+        _mailbox.state.not_in(BLOCKED),
+        sa.or_(
+            sa.exists().where(message.c.mailbox_id == _mailbox.id, free(now, message.c), message.c.lane == LANES[lane]),
+            sa.exists().where(
+                _listing.mailbox_id == _mailbox.id, _listing.finished_at.is_(None), is_live if lane == "live" else sa.not_(is_live)
+            ),
+        ),
+    )  # fmt: skip
