@@ -41,6 +41,14 @@ LINGER_S = 0.2
 RELINK_EVERY = dt.timedelta(seconds=10)
 RETAIN_EVERY = dt.timedelta(days=1)
 
+ON_FLINK = ("FlinkRunner", "PortableRunner")
+
+FLINK_NEEDS = {
+    "checkpointing_interval": "--checkpointing_interval=10000",  # ms; notifications are acknowledged by checkpoint, else never
+    "finish_bundle_before_checkpointing": "--finish_bundle_before_checkpointing",  # without it a restored job can stand still
+}
+"""Options of Beam's Flink job server that a run cannot do without, by name; what the command line says comes first."""
+
 STAMPS_S = 30.0
 """Seconds between two looks at the CRM's versions on engines with side inputs."""
 
@@ -153,7 +161,9 @@ def lay_out_endless(root: beam.Pipeline, options: JobOptions) -> Outputs:
 
 def beam_options(options: JobOptions, rest: Sequence[str]) -> PipelineOptions:
     """Beam's own options for an endless run: streaming, and nothing of the main session or the command line's machine."""
-    made = PipelineOptions([f"--runner={options.runner}", *rest])
+    named = {option.removeprefix("--").partition("=")[0] for option in rest}
+    added = [option for name, option in FLINK_NEEDS.items() if options.runner in ON_FLINK and name not in named]
+    made = PipelineOptions([f"--runner={options.runner}", *rest, *added])
     made.view_as(StandardOptions).streaming = True
     made.view_as(SetupOptions).save_main_session = False
     return made
