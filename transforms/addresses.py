@@ -29,7 +29,7 @@ MAX_NAME: Final = 255
 _MAX_CACHED: Final = 2_048
 
 _LOCAL: Final = r"[A-Za-z0-9!#$%&*+/=?^_`{|}~.-][A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]*+"
-_HOST: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?)*"
+_HOST: Final = r"[A-Za-z0-9_]++(?:(?:-++|\.)[A-Za-z0-9_]++)*+"  # labels that neither start nor end with a hyphen
 _COMMON: Final = re.compile(
     rf"[ \t]*+(?:(?:\"([^\"\\]*+)\"[ \t]*+|([^\"(),:;<>@\[\]\\]*+))<[ \t]*+({_LOCAL}@{_HOST})[ \t]*+>|({_LOCAL}@{_HOST}))[ \t]*+(?:,|\Z)"
 )
@@ -76,8 +76,10 @@ def _parse_common(value: str) -> dict[str, Participant] | None:
         # What matched is ASCII, without spaces and trailing dots: all that is left of normalize_address.
         address = (bracketed or alone).lower()
         if address not in found and len(address) <= MAX_ADDRESS and len(found) < MAX_RECIPIENTS:
-            name = quoted or phrase
-            found[address] = Participant(address, clean_name(name) if name else "")
+            name = (quoted or phrase or "").strip()
+            if name and not (name.isascii() and name.isprintable() and len(name) <= MAX_NAME and "  " not in name):
+                name = clean_name(name)
+            found[address] = Participant(address, name)
         position = match.end()
     return found
 

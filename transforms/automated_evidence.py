@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, Literal
 
 from .gmail_payload import Part, part_types, read_bytes, read_root
+from .headers import decode_fields
 from .records import MailText, NormalizedMessage, Participant
 
 Leaning = Literal["marketing", "transactional", "person"]
@@ -48,11 +49,11 @@ class Evidence:
         Raises:
             MalformedMessageError: the payload is not a Gmail message.
         """
+        root = read_root(message.payload)
         headers: dict[str, str] = {}
-        for name, value in message.headers:
+        for name, value in decode_fields(root.headers or ()):
             headers[name] = f"{headers[name]}\n{value}" if name in headers else value
         text, has_quote = own_words(body) if body is not None else ("", False)
-        root = read_root(message.payload)
         kinds = set(part_types(root))
         links, images = _count_html(root) if body is not None else (0, 0)
         if "text/calendar" in kinds and _CALENDAR_METHOD.search(message.payload):

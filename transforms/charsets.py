@@ -70,12 +70,13 @@ def decode_text(data: bytes, declared: str = "") -> tuple[str, str | None]:
     Order: byte order mark; the declared charset where its 7-bit escapes (RFC 1468, 1557, 1843, 2152) or UTF-16's NULs are
     still there; strict UTF-8; the declared charset; UTF-8 with replacements where most of it is UTF-8; Windows-1252.
     """
-    marked = _byte_order(data)
-    if marked is not None:
-        return marked
+    if data[:1] in _MARK_STARTS:
+        marked = _byte_order(data)
+        if marked is not None:
+            return marked
     charset = known_charset(declared) if declared else None
     if charset is not None:
-        text = _still_encoded(data, charset)
+        text = _still_encoded(data, charset) if charset in _TRANSPARENT else None
         if text is not None:
             return text, None
     elif b"\x1b$" in data:
@@ -102,6 +103,9 @@ def decode_text(data: bytes, declared: str = "") -> tuple[str, str | None]:
     return text, CHARSET_REPLACED if "\ufffd" in text else CHARSET_GUESSED
 
 
+_MARK_STARTS: Final = frozenset({codecs.BOM_UTF8[:1], codecs.BOM_UTF16_LE[:1], codecs.BOM_UTF16_BE[:1]})
+
+
 def _byte_order(data: bytes) -> tuple[str, str | None] | None:
     """The text where a byte order mark says what it is (Unicode 15.0, section 23.8)."""
     if data.startswith(codecs.BOM_UTF8):
@@ -111,6 +115,15 @@ def _byte_order(data: bytes) -> tuple[str, str | None] | None:
             text = data[2:].decode(charset, "replace")
             return text, CHARSET_REPLACED if "\ufffd" in text else None
     return None
+
+
+_EBCDIC: Final = frozenset({"cp037", "cp273", "cp424", "cp500", "cp1026", "cp1140"})
+_TRANSPARENT: Final = _EBCDIC | {
+    one
+    for one in _CHARSETS | set(_SUPERSETS.values())
+    if one.startswith(("iso2022", "utf-16", "utf-32", "hz", "utf-7"))
+}
+"""Charsets whose bytes can be valid UTF-8 and still mean something else."""
 
 
 def _still_encoded(data: bytes, charset: str) -> str | None:
@@ -123,7 +136,7 @@ def _still_encoded(data: bytes, charset: str) -> str | None:
         return _strict(data, charset) if _HZ.search(data) else None
     if charset == "utf-7":
         return _strict(data, charset) if data.isascii() and _UTF7.search(data) else None
-    if charset.startswith("cp") and charset in {"cp037", "cp273", "cp424", "cp500", "cp1026", "cp1140"}:
+    if charset in _EBCDIC:
         return None if b"\n" in data or b" " in data else _strict(data, charset)
     return None
 

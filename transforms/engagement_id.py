@@ -56,8 +56,13 @@ def without_footer(text: str) -> str:
 
 def guard(author: str, subject: str, text: str) -> str:
     """What two mails must share beside their Message-ID to be one: author, base subject, the beginning of the text."""
-    own = without_footer(without_banner(text[:20_000]))
-    return "\n".join((author, base_subject(subject), _letters(own, GUARD_LETTERS)))
+    own = without_banner(text[:20_000])
+    # Nearly always the first lines hold letters enough: a footer behind them needs no looking for.
+    end = own.find("\n", 8 * GUARD_LETTERS)
+    letters = _letters(without_footer(own[:end]), GUARD_LETTERS) if end > 0 else ""
+    if len(letters) < GUARD_LETTERS:
+        letters = _letters(without_footer(own), GUARD_LETTERS)
+    return "\n".join((author, base_subject(subject), letters))
 
 
 def engagement_id(
@@ -84,7 +89,7 @@ def engagement_id(
 
 def usable(message_id: str) -> bool:
     """Whether `message_id` can name a mail: present, not absurdly long, no blank in it."""
-    return 0 < len(message_id) <= _MAX_MESSAGE_ID and not any(char.isspace() for char in message_id)
+    return len(message_id) <= _MAX_MESSAGE_ID and message_id.split() == [message_id]
 
 
 def content_digest(
@@ -102,7 +107,7 @@ def content_digest(
         f"{role}\0{person.address}\0{person.name}" for role, field in (("to", to), ("cc", cc)) for person in field
     ]
     spans = [f"{span.kind}\0{span.start}\0{span.end}" for span in body.spans]
-    at = sent_at.astimezone(dt.UTC).isoformat()
+    at = (sent_at if sent_at.tzinfo is dt.UTC else sent_at.astimezone(dt.UTC)).isoformat()
     head = (message_id, at, direction, sender.address, sender.name, subject)
     return _digest(*head, *people, "", *spans, "", *body.flags, str(body.truncated), body.text)
 
@@ -122,8 +127,11 @@ def _letters(text: str, limit: int) -> str:
     found: list[str] = []
     count = 0
     for start in range(0, len(text), 512):
-        piece = unicodedata.normalize("NFKD", text[start : start + 512].casefold())
-        kept = "".join(char for char in piece if char.isalnum())
+        piece = text[start : start + 512].casefold()
+        if piece.isascii():
+            kept = piece.translate(_NO_LETTERS)
+        else:
+            kept = "".join(filter(str.isalnum, unicodedata.normalize("NFKD", piece)))
         found.append(kept)
         count += len(kept)
         if count >= limit:
@@ -131,11 +139,13 @@ def _letters(text: str, limit: int) -> str:
     return "".join(found)[:limit]
 
 
+_NO_LETTERS: Final = {code: None for code in range(128) if not chr(code).isalnum()}
+
+
 def _digest(*parts: str) -> str:
     """SHA-256 over `parts`, each with its length, so that no two lists of parts run together alike."""
-    state = hashlib.sha256()
+    pieces: list[bytes] = []
     for part in parts:
         piece = part.encode("utf-8", "surrogatepass")
-        state.update(len(piece).to_bytes(8, "big"))
-        state.update(piece)
-    return state.hexdigest()
+        pieces += (len(piece).to_bytes(8, "big"), piece)
+    return hashlib.sha256(b"".join(pieces)).hexdigest()

@@ -11,6 +11,7 @@ import re
 from typing import Any, Final, TypeVar
 
 import msgspec
+import pybase64
 
 from .errors import MalformedMessageError
 
@@ -40,6 +41,11 @@ class Body(msgspec.Struct, gc=False):
     data: str | None = None
 
 
+_USUAL_KINDS: Final = frozenset(
+    {"text/plain", "text/html", "multipart/alternative", "multipart/mixed", "multipart/related", "multipart/signed"}
+)
+
+
 class Part(msgspec.Struct, rename="camel"):
     """A MIME part; `parts` nests."""
 
@@ -52,7 +58,8 @@ class Part(msgspec.Struct, rename="camel"):
     @property
     def kind(self) -> str:
         """The media type in lower case, without parameters."""
-        return (self.mime_type or "").partition(";")[0].strip().lower()
+        kind = self.mime_type or ""
+        return kind if kind in _USUAL_KINDS else kind.partition(";")[0].strip().lower()
 
     def header(self, name: str) -> str:
         """The first header field of that (lower-case) name, or ""."""
@@ -113,6 +120,16 @@ _NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/]")
 
 def read_bytes(data: str) -> bytes:
     """The bytes of a base64url string, padded or not (RFC 4648 section 5). What is not base64 in it is passed over."""
+    if "+" in data or "/" in data:  # these are base64, but not base64url
+        return read_leniently(data)
+    try:
+        return pybase64.b64decode(data + "==="[: -len(data) % 4], b"-_", validate=True)
+    except ValueError:  # binascii.Error is one
+        return read_leniently(data)
+
+
+def read_leniently(data: str) -> bytes:
+    """As `read_bytes`, for what is not base64url from one end to the other."""
     raw = data.encode("ascii", "ignore").translate(_URLSAFE)
     try:
         return binascii.a2b_base64(raw + b"=" * (-len(raw) % 4))

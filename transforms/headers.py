@@ -11,9 +11,11 @@ import quopri
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from .charsets import clean_text, decode_text
+from .gmail_payload import Header
 
 MAX_FIELDS: Final = 2_000
 """Header fields beyond this many are not looked at."""
@@ -89,8 +91,33 @@ def decode_value(value: str, limit: int = MAX_VALUE) -> str:
     return value if value.isprintable() else unfold(value)
 
 
+@lru_cache(maxsize=4_096)
+def field_name(name: str) -> str:
+    """A field's name for comparing: lower case, no white space, nothing that a store chokes on."""
+    return "".join(clean_text(name[:256]).lower().split())
+
+
+def decode_fields(raw: Sequence[Header]) -> list[tuple[str, str]]:
+    """All fields but the blind ones, in order: (lower-case name, decoded and unfolded value). At most MAX_FIELDS are read."""
+    named = ((field_name(field.name), field.value or "") for field in raw[:MAX_FIELDS])
+    return [(name, decode_value(value)) for name, value in named if name not in BLIND]
+
+
 def read_subject(value: str) -> tuple[str, bool]:
     """The subject as one line of text in Normal Form C, and whether it was cut to MAX_SUBJECT characters (it then ends in …)."""
+    if (
+        len(value) <= MAX_SUBJECT
+        and value.isascii()
+        and value.isprintable()
+        and "=?" not in value
+        and "  " not in value
+    ):
+        return value.strip(), False
+    return _read_subject(value)
+
+
+def _read_subject(value: str) -> tuple[str, bool]:
+    """As `read_subject`, for whatever is in it."""
     text = decode_value(value)
     if not text.isascii():
         text = unicodedata.normalize("NFC", clean_text(text))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from email.utils import parsedate_tz
+from functools import lru_cache
 from typing import Final
 
 EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -26,7 +27,7 @@ _MONTHS: Final = {
 }
 _MAX_DATE: Final = 200
 _COMMON: Final = re.compile(
-    r"(?:[A-Za-z]{3}, ?)?(\d{1,2}) ([A-Za-z]{3}) (\d{4}) (\d\d):(\d\d)(?::(\d\d))? (?:([+-])(\d\d)(\d\d)|GMT|UTC|UT|Z)(?: ?\([^()]*\))?"
+    r"(?:[A-Za-z]{3}, ?)?(\d{1,2}) ([A-Za-z]{3}) (\d{4}) (\d\d):(\d\d)(?::(\d\d))? (?:([+-]\d{4})|GMT|UTC|UT|Z)(?: ?\([^()]*\))?"
 )
 
 
@@ -52,20 +53,10 @@ def parse_date(value: str) -> dt.datetime | None:
     match = _COMMON.fullmatch(value)
     try:
         if match is not None:
-            day, month, year, hour, minute, second, sign, zone_hours, zone_minutes = match.groups()
-            when = dt.datetime(
-                int(year),
-                _MONTHS[month.lower()],
-                int(day),
-                int(hour),
-                int(minute),
-                min(int(second or 0), 59),
-                tzinfo=dt.UTC,
-            )
-            if sign is None:
-                return when
-            offset = dt.timedelta(hours=int(zone_hours), minutes=int(zone_minutes))
-            return when - offset if sign == "+" else when + offset
+            day, month, year, hour, minute, second, zone = match.groups()
+            seconds = min(int(second or 0), 59)
+            when = dt.datetime(int(year), _MONTHS[month.lower()], int(day), int(hour), int(minute), seconds, 0, dt.UTC)
+            return when if zone is None else when - _offset(zone)
         found = parsedate_tz(value)
         if found is None:
             return None
@@ -76,7 +67,14 @@ def parse_date(value: str) -> dt.datetime | None:
         return None
 
 
-def sent_time(date: str, internal: dt.datetime, received: Sequence[str] = ()) -> dt.datetime:
+@lru_cache(maxsize=512)
+def _offset(zone: str) -> dt.timedelta:
+    """How far the zone +hhmm or -hhmm is ahead of UTC."""
+    ahead = dt.timedelta(hours=int(zone[1:3]), minutes=int(zone[3:]))
+    return ahead if zone[0] == "+" else -ahead
+
+
+def sent_time(date: str, internal: dt.datetime, received: Iterable[str] = ()) -> dt.datetime:
     """`date` (the Date field) if sane, else `internal`; UTC.
 
     Sane means: it can be read, is not before 1990, is at most a day after `internal`, and is at most ten years before it

@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
 from .addresses import MAX_FIELD, parse_addresses
-from .charsets import clean_text
 from .errors import MalformedMessageError
 from .gmail_payload import Header, read_envelope
-from .headers import BLIND, MAX_FIELDS, MAX_VALUE, choose_message_id, decode_value, read_references, read_subject
+from .headers import (
+    MAX_FIELDS,
+    choose_message_id,
+    decode_value,
+    field_name,
+    normalize_message_id,
+    read_references,
+    read_subject,
+)
 from .mail_dates import internal_time, sent_time
 from .records import Failure, FetchedMessage, NormalizedMessage, Participant
 
 PHASE: Final = "normalize"
 FAILURES: Final = "failures"
-_ADDRESS_FIELDS: Final = frozenset({"from", "to", "cc", "reply-to", "sender", "x-original-from", "x-original-sender"})
+_ORIGINAL_ID: Final = "x-google-original-message-id"
 _GROUP_MARKS: Final = frozenset({"x-google-group-id", "mailing-list", "list-id", "list-post"})
-_UNDERSTOOD: Final = (
-    _ADDRESS_FIELDS | _GROUP_MARKS | BLIND
-    | {"message-id", "x-google-original-message-id", "references", "in-reply-to", "date", "received", "subject"}
-)  # fmt: skip
+_LIST_FIELDS: Final = _GROUP_MARKS | {"x-original-sender", "x-original-from"}
+_UNDERSTOOD: Final = _LIST_FIELDS | {
+    "from", "to", "cc", "reply-to", "sender", "message-id", _ORIGINAL_ID, "references", "in-reply-to", "date", "received",
+    "subject",
+}  # fmt: skip
 
 
 def normalize(fetched: FetchedMessage) -> NormalizedMessage:
@@ -42,31 +49,37 @@ def normalize(fetched: FetchedMessage) -> NormalizedMessage:
         internal = internal_time(envelope.internal_date)
     except OverflowError:
         raise MalformedMessageError("internalDate is outside the years 1 to 9998") from None
-    headers, fields = _read_fields(envelope.payload.headers or ())
+    fields = _read_fields(envelope.payload.headers or ())
     authors = _addresses(fields, "from")
     reply_to, sender_field = _addresses(fields, "reply-to"), _addresses(fields, "sender")
     if len(authors) > 1:
         named = {one.address for one in sender_field}
         authors = tuple(sorted(authors, key=lambda one: one.address not in named))
     sender = authors[0] if authors else None
-    if sender is not None and not _GROUP_MARKS.isdisjoint(fields):
+    is_from_list = not _LIST_FIELDS.isdisjoint(fields)
+    if is_from_list and sender is not None and not _GROUP_MARKS.isdisjoint(fields):
         sender = _behind_group(sender, fields, reply_to)
     cc = _addresses(fields, "cc")
-    references = [*fields.get("references", ()), *fields.get("in-reply-to", ())]
+    also_from = (*reply_to, *sender_field)
+    references = [decode_value(one) for name in ("references", "in-reply-to") for one in fields.get(name, ())]
+    message_id, message_ids = _message_ids(fields)
     return NormalizedMessage(
         claim=fetched.claim,
         labels=tuple(envelope.label_ids or ()),
-        message_id=choose_message_id(_first(fields, "message-id"), _first(fields, "x-google-original-message-id")),
+        message_id=message_id,
         references=read_references(references) if references else (),
-        sent_at=sent_time(_first(fields, "date"), internal, fields.get("received", ())),
+        sent_at=sent_time(
+            decode_value(_first(fields, "date")), internal, map(decode_value, fields.get("received", ()))
+        ),
         internal_date=internal,
         sender=sender,
         to=_addresses(fields, "to"),
         cc=(*authors[1:], *cc) if len(authors) > 1 else cc,
-        also_from=tuple({one.address: one for one in (*reply_to, *sender_field)}.values()),
+        also_from=tuple({one.address: one for one in also_from}.values()) if len(also_from) > 1 else also_from,
         subject=read_subject(_first(fields, "subject"))[0],
-        headers=headers,
         payload=fetched.payload,
+        message_ids=message_ids,
+        is_from_list=is_from_list,
     )
 
 
@@ -76,28 +89,39 @@ def _first(fields: dict[str, list[str]], name: str) -> str:
     return values[0] if values else ""
 
 
-@lru_cache(maxsize=4_096)
-def _field_name(name: str) -> str:
-    """A field's name for comparing: lower case, no white space, nothing that a store chokes on."""
-    return "".join(clean_text(name[:256]).lower().split())
+def _message_ids(fields: dict[str, list[str]]) -> tuple[str, tuple[str, ...]]:
+    """The Message-ID that all copies share ("" for none), and with it every other that the mail goes by, each once."""
+    first = choose_message_id(decode_value(_first(fields, "message-id")), decode_value(_first(fields, _ORIGINAL_ID)))
+    written = [*fields.get("message-id", ()), *fields.get(_ORIGINAL_ID, ())]
+    others = [normalize_message_id(decode_value(one)) for one in written] if len(written) > 1 else ()
+    return first, tuple(filter(None, dict.fromkeys((first, *others))))
 
 
-def _read_fields(raw: Sequence[Header]) -> tuple[tuple[tuple[str, str], ...], dict[str, list[str]]]:
-    """All fields but the blind ones as text, and apart those that are understood here.
+class _Understood(dict[str, str]):
+    """How a field's name is spelled -> the name if it is understood here, else "". Bounded: senders make names up."""
 
-    Address fields are apart as they came, for encoded words are decoded after splitting.
+    def __missing__(self, spelled: str) -> str:
+        name = field_name(spelled)
+        name = name if name in _UNDERSTOOD else ""
+        if len(self) < 4_096:
+            self[spelled] = name
+        return name
+
+
+_understood: Final = _Understood()
+
+
+def _read_fields(raw: Sequence[Header]) -> dict[str, list[str]]:
+    """The fields that are understood here, as they came: each is decoded where it is used, address fields after splitting.
+
+    A blind field is none of them, so it never leaves this function.
     """
-    headers: list[tuple[str, str]] = []
     fields: dict[str, list[str]] = {}
     for field in raw if len(raw) <= MAX_FIELDS else raw[:MAX_FIELDS]:
-        name, value = _field_name(field.name), field.value or ""
-        clean = value if value.isprintable() and "=?" not in value and len(value) <= MAX_VALUE else decode_value(value)
-        if name in _UNDERSTOOD:
-            if name in BLIND:
-                continue
-            fields.setdefault(name, []).append(value if name in _ADDRESS_FIELDS else clean)
-        headers.append((name, clean))
-    return tuple(headers), fields
+        name = _understood[field.name]
+        if name:
+            fields.setdefault(name, []).append(field.value or "")
+    return fields
 
 
 def _addresses(fields: dict[str, list[str]], name: str) -> tuple[Participant, ...]:
@@ -121,7 +145,7 @@ def _behind_group(sender: Participant, fields: dict[str, list[str]], reply_to: t
     author in X-Original-From or X-Original-Sender. Believed only where list fields say that a Google Group sent it and From is
     that group's address or reads "... via ...": those two fields alone anybody can write.
     """
-    marks = [value for name in _GROUP_MARKS for value in fields.get(name, ())]
+    marks = [decode_value(value) for name in _GROUP_MARKS for value in fields.get(name, ())]
     if "x-google-group-id" not in fields and not any("googlegroups" in value for value in marks):
         return sender
     via = _VIA.match(sender.name)

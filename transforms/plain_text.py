@@ -7,6 +7,7 @@ attachments are not read; what is encrypted stays unread; of a signed mail the s
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
 from .charsets import clean_text, decode_text
@@ -73,10 +74,10 @@ def read_body(root: Part, limit: int = MAX_TEXT_BYTES) -> MailText:
     """As `read_text`, for a message whose JSON is already decoded. Never raises."""
     reader = _Reader()
     pieces = reader.read(root, 0)
-    if not any(piece.text.strip() for piece in pieces):
+    text = _joined(pieces)
+    if not text:
         reader = _Reader(named_parts_too=True)
-        pieces = reader.read(root, 0)
-    text = "\n\n".join(filter(None, (piece.text.strip("\n") for piece in pieces))).strip()
+        text = _joined(reader.read(root, 0))
     flags = reader.flags
     if "-----BEGIN PGP " in text:
         flags.append(ENCRYPTED if "-----BEGIN PGP MESSAGE-----" in text else SIGNED)
@@ -86,6 +87,12 @@ def read_body(root: Part, limit: int = MAX_TEXT_BYTES) -> MailText:
         flags.append(TEXT_CUT)
         spans = tuple(Span(span.kind, span.start, min(span.end, len(text))) for span in spans if span.start < len(text))
     return MailText(text, spans, truncated or "html.cut" in flags, tuple(dict.fromkeys(flags)))
+
+
+def _joined(pieces: list[_Piece]) -> str:
+    if len(pieces) == 1:
+        return pieces[0].text.strip()
+    return "\n\n".join(filter(None, (piece.text.strip("\n") for piece in pieces))).strip()
 
 
 def cut(text: str, limit: int) -> tuple[str, bool]:
@@ -152,6 +159,37 @@ def _letters(text: str) -> str:
     return "".join((_ADDRESS.sub("", text) if "http" in text else text).split())
 
 
+_TAGS: Final = re.compile(rb"</?(?!a[\s>])[a-z][^<>]*>", re.IGNORECASE)
+_NOT_ONLY_TAGS: Final = re.compile(
+    rb"<(?:xmp|plaintext|listing|noembed|noframes|iframe|textarea|li[\s>])", re.IGNORECASE
+)
+
+
+def _says_more(rich: list[Part], plain: str) -> bool:
+    """Whether one of the parts beside `plain`, which could be a stub, may make `is_stub` say so: cheaper than converting it.
+
+    What stands outside the tags is at least what the HTML shows, but for the numbers of lists and for elements whose content is
+    no HTML. Tags of links count, for their targets are shown.
+    """
+    if len(rich) != 1 or rich[0].kind != "text/html" or rich[0].parts or rich[0].body is None or not rich[0].body.data:
+        return True
+    letters = len(_letters(plain))
+    if letters >= 100 or _points_elsewhere(plain):
+        return True
+    least = max(200, 10 * letters + 1)
+    data = rich[0].body.data
+    if len(data) // 4 * 3 < least:
+        return False
+    if len(data) > 40 * least:
+        return True
+    html = read_bytes(data)
+    return _NOT_ONLY_TAGS.search(html) is not None or len(b"".join(_TAGS.sub(b"", html).split())) >= least
+
+
+_WORDS: Final = frozenset({"text/plain", "text/html", "text", "", "text/enriched", "text/richtext", "text/markdown"})
+"""Media types of parts that hold a mail's own words."""
+
+
 class _Reader:
     """One walk over the parts of one mail."""
 
@@ -168,6 +206,8 @@ class _Reader:
             self.flags.append(PARTS_CUT)
             return []
         kind = part.kind
+        if kind in _WORDS and not part.parts:
+            return self._read_leaf(part, root=depth == 0)
         if kind == "multipart/alternative":
             return self._read_alternative(part, depth)
         if kind == "multipart/encrypted":
@@ -209,7 +249,7 @@ class _Reader:
             else:
                 rich.append(child)
         text = "\n".join(piece.text for piece in plain)
-        if plain and text.strip() and not _could_be_stub(text):
+        if plain and text.strip() and not (_could_be_stub(text) and _says_more(rich, text)):
             self._note_unread(rich)
             return plain
         for child in reversed(rich):
@@ -232,6 +272,8 @@ class _Reader:
 
     def _read_leaf(self, part: Part, *, root: bool) -> list[_Piece]:
         kind = part.kind
+        if kind in _WORDS and not part.filename:
+            return [] if not root and _attached(part) else self._read_words(part)
         if kind == "message/rfc822":
             self.flags.append(ATTACHED_MESSAGE)
         elif kind in {"text/calendar", "application/ics"}:
@@ -242,7 +284,7 @@ class _Reader:
             self.flags.append(TNEF)
         elif kind in {"application/pkcs7-mime", "application/x-pkcs7-mime"}:
             self.flags.append(SIGNED if "signed-data" in part.header("content-type").lower() else ENCRYPTED)
-        elif kind in {"text/plain", "text/html", "text", "", "text/enriched", "text/richtext", "text/markdown"}:
+        elif kind in _WORDS:
             if not root and _attached(part, named_too=self.named_parts_too):
                 return []
             return self._read_words(part)
@@ -252,10 +294,9 @@ class _Reader:
         data = part.body.data if part.body is not None else None
         if not data:
             return []
-        content_type = part.header("content-type")
+        declared, is_flowed, delsp = _text_parameters(part.header("content-type")[:_MAX_CONTENT_TYPE])
         raw = read_bytes(data)
         html = part.kind == "text/html"
-        declared = parameter(content_type, "charset")
         if html and not declared and not raw.isascii():
             declared = _meta_charset(raw)
         text, flag = decode_text(raw, declared)
@@ -270,8 +311,8 @@ class _Reader:
             self.flags.extend(more)
             return [_Piece("html", text)]
         text = clean_text(text)
-        if content_type and "flowed" in content_type.lower() and parameter(content_type, "format").lower() == "flowed":
-            text = unflow(text, delsp=parameter(content_type, "delsp").lower() == "yes")
+        if is_flowed:
+            text = unflow(text, delsp=delsp)
         if part.kind in {"text/enriched", "text/richtext"}:
             text = re.sub(r"<param>[^<]*</param>|<[^<>]*>", "", text).replace("<<", "<")
         return [_Piece("plain", text)]
@@ -293,11 +334,21 @@ def _meta_charset(raw: bytes) -> str:
     return match[1].decode("ascii") if match else ""
 
 
+_MAX_CONTENT_TYPE: Final = 4_096
+
+
+@lru_cache(maxsize=512)
+def _text_parameters(content_type: str) -> tuple[str, bool, bool]:
+    """The charset that a Content-Type names, whether it says format=flowed, and whether DelSp=yes (RFC 3676)."""
+    is_flowed = parameter(content_type, "format").lower() == "flowed"
+    return parameter(content_type, "charset"), is_flowed, parameter(content_type, "delsp").lower() == "yes"
+
+
 def parameter(value: str, name: str) -> str:
     """The parameter `name` of a Content-Type or Content-Disposition value, or "" (RFC 2045 section 5.1; quotes undone)."""
     if name not in value and name not in value.lower():
         return ""
-    match = re.search(rf";\s*{name}\*?\s*=\s*(?:\"([^\"]*)\"|([^\s;\"]+))", value[:4_096], re.IGNORECASE)
+    match = re.search(rf";\s*{name}\*?\s*=\s*(?:\"([^\"]*)\"|([^\s;\"]+))", value[:_MAX_CONTENT_TYPE], re.IGNORECASE)
     return (match[1] or match[2] or "").strip() if match else ""
 
 

@@ -21,7 +21,8 @@ from .correspondence import ADDRESS, MESSAGE_ID, Correspondence
 from .crm_directory import CrmDirectory
 from .engagement_id import content_digest, engagement_id, rank
 from .errors import DealmailError, TransientError
-from .headers import every, normalize_message_id
+from .gmail_payload import read_envelope
+from .headers import decode_fields, every
 from .plain_text import read_text
 from .records import CustomerMail, Decision, Direction, Failure, MailText, NormalizedMessage, Participant
 
@@ -31,10 +32,6 @@ FAILURES: Final = "failures"
 MAX_TEXT_BYTES: Final = 1_000_000
 MAX_CONTEXT: Final = 25
 """References that are looked up: the one that started the thread and the newest."""
-
-_GROUP_HEADERS: Final = frozenset(
-    {"list-id", "mailing-list", "x-google-group-id", "x-original-sender", "x-original-from", "list-post"}
-)
 
 ReadText = Callable[[bytes, int], MailText]
 Clock = Callable[[], dt.datetime]
@@ -180,11 +177,8 @@ def shown_by(message: NormalizedMessage, directory: CrmDirectory, correspondence
         for person in (*message.to, *message.cc)
         if person.address and not directory.is_internal(person.address)
     ]
-    written = [message.message_id]
-    for name in ("message-id", "x-google-original-message-id"):
-        written += [normalize_message_id(value) for value in every(message.headers, name)]
     found = [correspondence.digest(team, ADDRESS, address) for address in people]
-    found += [correspondence.digest(team, MESSAGE_ID, one) for one in written if one]
+    found += [correspondence.digest(team, MESSAGE_ID, one) for one in message.message_ids]
     return tuple(dict.fromkeys(found))
 
 
@@ -226,7 +220,6 @@ def _customer_mail(
         message.message_id, message.sent_at, direction, sender, message.to, message.cc, message.subject, body
     )
     is_authors = "SENT" in message.labels and identity(sender.address) == identity(claim.owner)
-    is_rewritten = any(name in _GROUP_HEADERS for name, _ in message.headers)
     return CustomerMail(
         claim=claim,
         engagement_id=engagement_id(
@@ -244,7 +237,7 @@ def _customer_mail(
         rule=decisions.IMPORTED_CUSTOMER,
         rules_version=version,
         content_digest=digest,
-        rank=rank(digest, len(body.text), is_authors_copy=is_authors, is_rewritten=is_rewritten),
+        rank=rank(digest, len(body.text), is_authors_copy=is_authors, is_rewritten=message.is_from_list),
         score=None if verdict is None else verdict.score,
         signals=() if verdict is None else verdict.signals,
         context=shown_by(message, directory, correspondence) if direction == "outbound" else (),
@@ -253,7 +246,8 @@ def _customer_mail(
 
 def _received_at(message: NormalizedMessage) -> dt.datetime | None:
     """The time of the newest Received field, or None."""
-    for value in every(message.headers, "received")[:1]:
+    headers = decode_fields(read_envelope(message.payload).payload.headers or ())
+    for value in every(headers, "received")[:1]:
         try:
             at = email.utils.parsedate_to_datetime(value.rpartition(";")[2].strip())
         except (ValueError, TypeError, IndexError, OverflowError):

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from dealmail.sandbox import payload as gmail_form
 from dealmail.transforms.errors import MalformedMessageError
+from dealmail.transforms.gmail_payload import read_envelope
+from dealmail.transforms.headers import decode_fields
 from dealmail.transforms.normalize_messages import NormalizeMessages, normalize
 from dealmail.transforms.plain_text import read_text
 from dealmail.transforms.records import (
@@ -46,6 +48,10 @@ def gmail(*headers: tuple[str, str], body: str = "Hello", **fields: object) -> b
 
 def read(*headers: tuple[str, str], **fields: object) -> NormalizedMessage:
     return normalize(FetchedMessage(CLAIM, gmail(*headers, **fields)))
+
+
+def fields_of(message: NormalizedMessage) -> list[tuple[str, str]]:
+    return decode_fields(read_envelope(message.payload).payload.headers or ())
 
 
 def addresses(people: tuple[Participant, ...]) -> list[str]:
@@ -95,7 +101,7 @@ def test_case_45_a_header_beyond_64_kb_is_bounded_not_fatal():
         ("To", ", ".join(f"p{n}@x.example" for n in range(6_000))), ("X-Long", "x" * 300_000), ("From", "a@x.example")
     )
     assert len(message.to) == 2_000
-    assert max(len(value) for _, value in message.headers) <= 262_144
+    assert max(len(value) for _, value in fields_of(message)) <= 262_144
 
 
 def test_case_51_reply_to_and_sender_are_looked_at_for_blocking_only():
@@ -116,7 +122,7 @@ def test_case_52_delivered_to_is_no_participant():
 @pytest.mark.parametrize("name", ["Bcc", "BCC", "bcc ", "Resent-Bcc"])
 def test_case_54_bcc_never_leaves_the_parser(name):
     message = read(("From", "a@x.example"), (name, "Secret <secret@z.example>"), ("To", "b@x.example"))
-    assert "secret@z.example" not in repr((message.headers, message.participants, message.also_from))
+    assert "secret@z.example" not in repr((fields_of(message), message.participants, message.also_from))
 
 
 def test_case_53_a_mail_received_by_bcc_names_the_others_only():

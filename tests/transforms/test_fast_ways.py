@@ -1,0 +1,129 @@
+"""Where there is a fast way for the usual and a slow one for the rest, both give the same answer."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import unicodedata
+from email.utils import parsedate_to_datetime
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from dealmail.transforms import (
+    addresses,
+    engagement_id,
+    gmail_payload,
+    headers,
+    mail_dates,
+    normalize_messages,
+    plain_text,
+)
+from dealmail.transforms.gmail_payload import Body, Header, Part
+from dealmail.transforms.html_text import html_to_text
+
+TEXTS = st.one_of(st.text(max_size=300), st.text(alphabet="ab -_\n\t=éÄß\u0130\ufb01\u212a", max_size=1_500))
+BASE64 = st.one_of(
+    st.binary(max_size=200).map(lambda raw: base64.urlsafe_b64encode(raw).decode()),
+    st.text(alphabet="AQgw09-_+/= \né", max_size=60),
+)
+
+
+@given(BASE64, st.integers(0, 2))
+@example("QUJD=REVG", 0)
+@example("QUJDR", 0)
+@example("", 0)
+def test_base64(data, cut):
+    data = data[: len(data) - cut]
+    assert gmail_payload.read_bytes(data) == gmail_payload.read_leniently(data)
+
+
+@given(st.text(alphabet="Re: =?utf-8qQ_aé \t\n\x00", max_size=80))
+def test_subjects(value):
+    assert headers.read_subject(value) == headers._read_subject(value)
+
+
+@given(
+    st.integers(631_152_000, 13_000_000_000).map(lambda seconds: dt.datetime.fromtimestamp(seconds, dt.UTC)),
+    st.sampled_from(("%a, %d %b %Y %H:%M:%S", "%d %b %Y %H:%M:%S", "%a, %d %b %Y %H:%M")),
+    st.one_of(
+        st.from_regex(r"[+-](?:0\d|1[0-4])[0-5]\d", fullmatch=True), st.sampled_from(("GMT", "UT", "Z", "+0000 (UTC)"))
+    ),
+)
+def test_dates(when, form, zone):
+    value = f"{when.strftime(form)} {zone}"
+    assert mail_dates._COMMON.fullmatch(value)
+    found = parsedate_to_datetime(value.replace(" Z", " GMT"))  # the obsolete Z is not known there
+    assert mail_dates.parse_date(value) == found.replace(tzinfo=found.tzinfo or dt.UTC)
+
+
+HOSTS = st.text(alphabet="ab-_.", min_size=1, max_size=12)
+
+
+@given(HOSTS)
+def test_the_hosts_of_common_addresses_are_those_whose_labels_have_letters_at_both_ends(host):
+    labels = host.split(".")
+    well_formed = all(label and label[0] != "-" and label[-1] != "-" for label in labels)
+    assert (addresses._parse_common(f"x@{host}") is not None) == well_formed
+
+
+@given(TEXTS, st.integers(1, 200))
+def test_letters(text, limit):
+    slow = "".join(char for one in text for char in unicodedata.normalize("NFKD", one.casefold()) if char.isalnum())
+    assert engagement_id._letters(text, limit) == slow[:limit]
+
+
+LINES = st.lists(
+    st.sampled_from(
+        ("--", "-- ", "___________________________", "words " * 40, "a", "", "--~--~--", "CAUTION: external")
+    ),
+    max_size=60,
+)
+
+
+@given(LINES)
+def test_the_beginning_of_a_text_is_enough_for_the_guard(lines):
+    text = "\n".join(lines)
+    own = engagement_id.without_footer(engagement_id.without_banner(text))
+    slow = engagement_id._letters(own, engagement_id.GUARD_LETTERS)
+    assert engagement_id.guard("a@x.example", "Hi", text) == f"a@x.example\nhi\n{slow}"
+
+
+@given(st.text(alphabet="abc \n\t@é\r\x1f\u2028", max_size=80))
+def test_message_ids_that_can_be_used_hold_no_blank(value):
+    assert engagement_id.usable(value) == (bool(value) and not any(char.isspace() for char in value))
+
+
+@given(st.text(alphabet="BbCc fFrROoMm\t-", max_size=12))
+def test_names_of_fields(name):
+    found = normalize_messages._Understood()[name]
+    assert found == (headers.field_name(name) if headers.field_name(name) in normalize_messages._UNDERSTOOD else "")
+    assert "bcc" not in found
+
+
+MARKUP = st.lists(
+    st.one_of(
+        st.sampled_from(("<p>", "</p>", "<b title='>'>", "<br>", "<li>", "<ol>", "<td>", "<a href=ftp://x.example/y>", "</a>", "<xmp>", "</xmp>", "<!--", "-->", "<", "< b >",
+                         "<blockquote type=cite>", "<textarea>", "<style>", "</style>", "&nbsp;", "&amp;", "<img alt=words>", "<i", ">", "<p hidden>")),
+        st.text(alphabet="abcé\xa0 \n", max_size=120),
+        st.sampled_from(("words " * 50, "é" * 199, "b" * 990)),
+    ),
+    max_size=40,
+)  # fmt: skip
+
+
+@settings(max_examples=500, deadline=None)
+@given(MARKUP, st.sampled_from(("hi", "see you", "Words of a short note.", "open this in your browser", "a" * 99)))
+def test_what_cannot_make_a_stub_is_told_without_converting_it(bits, plain):
+    html = "".join(bits)
+    part = Part("text/html", body=Body(base64.urlsafe_b64encode(html.encode()).decode()))
+    if plain_text.is_stub(plain, html_to_text(html)[0]):
+        assert plain_text._says_more([part], plain)
+
+
+def test_most_notes_are_told_apart_without_converting_the_html_beside_them():
+    html = "<html><body>" + "<div style='color:red'>See you on Monday</div>" * 3 + "</body></html>"
+    part = Part(
+        "text/html", [Header("Content-Type", "text/html")], body=Body(base64.urlsafe_b64encode(html.encode()).decode())
+    )
+    assert not plain_text._says_more([part], "See you on Monday")
