@@ -14,6 +14,7 @@ import tenacity
 from ..transforms.errors import DealmailError, StoreUnavailableError
 from . import secret_refs
 from .bulk_insert import BulkInsert
+from .mariadb_cursor import MultiRowCursor
 
 T = TypeVar("T")
 
@@ -76,7 +77,7 @@ class Database:
             url = url.update_query_dict({"charset": "utf8mb4"})
             self.engine = sa.create_engine(
                 url, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_recycle=1800, pool_size=10, max_overflow=90,
-                hide_parameters=True,
+                hide_parameters=True, connect_args={"cursorclass": MultiRowCursor},
             )  # fmt: skip
             sa.event.listen(self.engine, "connect", _mariadb_connected)
 
