@@ -114,7 +114,9 @@ def table(results: Sequence[Result], seconds: float) -> str:
         "kills (SIGKILL)": sum(r.kills for r in results), "lost": sum(len(r.verdict.lost) for r in results),
         "doubled": sum(len(r.verdict.doubled) for r in results), "wrong": sum(len(r.verdict.wrong) for r in results),
         "audits below 100 %": sum(r.completeness < 100 for r in results),
-        "copies whose deletion a lost history hid": sum(r.repaired for r in results), "seconds": round(seconds),
+        "copies whose deletion a lost history hid": sum(r.repaired for r in results), "most units of a mailbox in a minute, in % of its quota": max((r.peak_mailbox for r in results), default=0),
+        "most units of the project in a minute, in % of its quota": max((r.peak_project for r in results), default=0),
+        "seconds": round(seconds),
         "CPU seconds": round(sum(r.cpu_seconds for r in results)), "passes of the graph": sum(r.passes for r in results),
     }  # fmt: skip
     width = max(len(name) for name in rows)
@@ -126,7 +128,8 @@ def describe(result: Result, lines: int = 12) -> str:
     """What is amiss in one scenario."""
     verdict = result.verdict
     found = [f"  {kind}: {text}" for kind in ("lost", "doubled", "wrong") for text in getattr(verdict, kind)]
-    return "\n".join([f"seed {result.seed}: audit {result.completeness:.1f} %", *found[:lines]])
+    said = [f"  log: {line}" for line in result.log.splitlines()[-2 * lines :]] if found else []
+    return "\n".join([f"seed {result.seed}: audit {result.completeness:.1f} %", *found[:lines], *said])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -334,9 +334,12 @@ class GmailClaims:
 
     def _renew_watch(self, mailbox: MailboxRow, gmail: Gmail) -> MailboxRow:
         def spend(units: int) -> None:
-            self._spend(mailbox, units)
+            self._quota.debit(mailbox.id, units, self._now())
 
-        columns = watch.renew(gmail, self._settings.topic, self._now(), self._limits, spend)
+        if self._may_spend(mailbox, self._limits.watch):
+            columns = watch.renew(gmail, self._settings.topic, self._now(), self._limits, spend)
+        else:
+            columns = watch.put_off(self._now(), self._jitter)
         try:
             return self._database.transaction(lambda connection: self._advance(connection, mailbox, **columns))
         except LostRaceError:
@@ -353,8 +356,18 @@ class GmailClaims:
         return moved
 
     def _spend(self, mailbox: MailboxRow, units: int) -> None:
-        """Debit a cheap call before it is made. It is never refused: knowing what is new must not wait behind a backfill."""
-        self._quota.debit(mailbox.id, units, self._now())
+        """Debit a cheap call before it is made. Messages leave room for it: knowing what is new must not wait behind them.
+
+        Raises:
+            GmailQuotaError: not even that is left of this minute, and Gmail would refuse, too.
+        """
+        if not self._may_spend(mailbox, units):
+            rest = dt.timedelta(seconds=60 - self._now().timestamp() % 60 + 3 * self._jitter.random())
+            raise GmailQuotaError("the minute's units are spent", retry_after=rest)
+
+    def _may_spend(self, mailbox: MailboxRow, units: int) -> bool:
+        now = self._now()
+        return self._database.transaction(lambda c: self._quota.grant(c, mailbox.id, units, 1, now)) > 0
 
     def _wanted_window(self, connection: sa.Connection, mailbox: MailboxRow, now: dt.datetime) -> dt.datetime:
         """Midnight (UTC) of the day on which the user's oldest open opportunity was opened, or `look_back` ago if earlier."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import random
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
@@ -32,7 +33,8 @@ def renew(
 ) -> dict[str, Any]:
     """Ask for the watch; the mailbox's columns afterwards. A refusal is one of them: polling goes on whatever happens.
 
-    The watch's own history id is not used: the stored cursor covers more. `spend` debits units before each call.
+    The watch's own history id is not used: the stored cursor covers more. The units of one call are debited already; `spend`
+    debits what it takes beyond that.
 
     Raises:
         DealmailError: quota, an unreachable Gmail, or a mailbox that cannot be read: the caller's to handle.
@@ -46,9 +48,13 @@ def renew(
     }  # fmt: skip
 
 
+def put_off(now: dt.datetime, jitter: random.Random) -> dict[str, Any]:
+    """The columns where the minute has no room for the dearest of all calls: a minute or two later will do."""
+    return {"watch_renew_at": now + dt.timedelta(seconds=60 + 60 * jitter.random())}
+
+
 def _watch_once_more(gmail: Gmail, topic: str, limits: QuotaLimits, spend: Callable[[int], None]) -> Watch:
     """Watch; where Gmail says another client is watching, stop and watch once: on exactly that refusal, never by routine."""
-    spend(limits.watch)
     try:
         return gmail.watch(topic)
     except WatchTakenError:

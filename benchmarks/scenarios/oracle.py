@@ -125,10 +125,19 @@ def _compare_engagements(
         verdict.lost.append(f"{sorted(held[missing])}: copies of an engagement that is not there")
 
 
-def over_quota(ledger: Sequence[dict[str, Any]], limit: int, excused: set[int]) -> list[str]:
-    """Minutes (seconds since 1970) in which a mailbox spent more than `limit` units; those `excused` are left out."""
+def over_quota(ledger: Sequence[dict[str, Any]], limit: int, project: int, excused: set[int]) -> list[str]:
+    """Minutes (seconds since 1970) in which a mailbox spent more than `limit` units, or all together more than `project`.
+
+    Those `excused` are left out.
+    """
     return [
-        f"minute {row['minute']}: {row['units']} units of {limit} for {row['user']}"
+        f"minute {row['minute']}: {row['units']} units of {allowed} for {row['user'] or 'the project'}"
         for row in ledger
-        if row["user"] and row["units"] > limit and row["minute"] not in excused
+        if row["units"] > (allowed := limit if row["user"] else project) and row["minute"] not in excused
     ]
+
+
+def peak(ledger: Sequence[dict[str, Any]], allowed: int, excused: set[int], *, project: bool = False) -> int:
+    """The most that was spent in a minute, by a mailbox or by the whole project, in percent of what is allowed."""
+    spent = [row["units"] for row in ledger if bool(row["user"]) != project and row["minute"] not in excused]
+    return round(100 * max(spent, default=0) / allowed)

@@ -41,8 +41,11 @@ from .events import Events
 from .processes import Child, Shared
 from .truth import Truth
 
-UNITS: Final = 900
+UNITS: Final = 180
 """Units a minute and mailbox: few enough that a first sync and a burst meet the limit."""
+PROJECT_UNITS: Final = 2_400
+"""Units a minute of all mailboxes together: two thirds of what they may spend one by one."""
+
 POLL: Final = dt.timedelta(minutes=15)
 _KEY: Final = "0123456789abcdef0123456789abcdef"
 """Guards nothing: the mail of scenarios is made up."""
@@ -74,6 +77,8 @@ class Result:
     verdict: oracle.Verdict = dataclasses.field(default_factory=oracle.Verdict)
     completeness: float = 100.0
     repaired: int = 0
+    peak_mailbox: int = 0
+    peak_project: int = 0
     passes: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
@@ -123,6 +128,7 @@ class Scenario:
         self._jobs: list[Child] = []
         self._excused: set[int] = set()
         self._expired: set[str] = set()
+        self._calm_since = self._clock.true_now()
         self._spec = DatabaseSpec(f"sqlite:///{folder}/dealmail.db")
         shutil.copy(template, folder / "dealmail.db")
         (folder / "key").write_text(_KEY)
@@ -135,7 +141,7 @@ class Scenario:
         self._options = JobOptions(
             database=self._spec, gmail_endpoint=ends["gmail"], oauth_client=f"file:{folder}/client.json",
             token_key=f"file:{folder}/key", subscription=ends["subscription"], topic=ends["topic"],
-            pubsub_endpoint=ends["pubsub"], fetch_threads=8, quota=QuotaLimits(mailbox_minute=UNITS),
+            pubsub_endpoint=ends["pubsub"], fetch_threads=8, quota=QuotaLimits(mailbox_minute=UNITS, project_minute=PROJECT_UNITS),
         )  # fmt: skip
         self._graph = engines.local_graph(self._options)
         self.truth = Truth(self._addresses, self._clock.true_now())
@@ -192,6 +198,7 @@ class Scenario:
         self._clock.add(Shared.JOB, -self._clock.get(Shared.JOB))
         self._excuse()
         self._consent_again()
+        self._calm_since = self._clock.true_now()
         self._start()
         polls = 0
         for _ in range(_CALM_STEPS):
@@ -368,6 +375,9 @@ class Scenario:
             sa.select(schema.listing.c.id).where(schema.listing.c.finished_at.is_(None)),
             sa.select(schema.search_outbox.c.version),
             sa.select(schema.mailbox.c.id).where(schema.mailbox.c.state != "live"),
+            sa.select(schema.mailbox.c.id).where(
+                schema.mailbox.c.last_poll_at < self._calm_since
+            ),  # whatever clocks did
         ]
         with self._database() as database, database.reading() as connection:
             return not any(connection.execute(query.limit(1)).first() for query in waiting)
@@ -415,7 +425,10 @@ class Scenario:
             verdict.wrong.append(
                 f"the index differs: {report.differences}, {report.waiting} waiting, {report.parked} parked"
             )
-        verdict.wrong += oracle.over_quota(self._client.quota_ledger(), UNITS, self._excused)
+        ledger = self._client.quota_ledger()
+        verdict.wrong += oracle.over_quota(ledger, UNITS, PROJECT_UNITS, self._excused)
+        result.peak_mailbox = oracle.peak(ledger, UNITS, self._excused)
+        result.peak_project = oracle.peak(ledger, PROJECT_UNITS, self._excused, project=True)
         result.verdict = verdict
         counters = self._client.counters()
         result.faults.update(counters["faults"])

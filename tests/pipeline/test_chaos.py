@@ -134,6 +134,7 @@ def test_the_oracle_sees_a_wrong_sender(judge):
 
 def test_units_beyond_the_quota_are_seen():
     ledger = json.loads('[{"minute": 60, "user": "a@x", "units": 901}, {"minute": 60, "user": "", "units": 5000}]')
-    assert len(oracle.over_quota(ledger, 900, set())) == 1
-    assert oracle.over_quota(ledger, 901, set()) == []
-    assert oracle.over_quota(ledger, 900, {60}) == []
+    assert len(oracle.over_quota(ledger, 900, 5000, set())) == 1
+    assert len(oracle.over_quota(ledger, 901, 4999, set())) == 1
+    assert oracle.over_quota(ledger, 901, 5000, set()) == []
+    assert oracle.over_quota(ledger, 900, 4999, {60}) == []
