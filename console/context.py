@@ -216,10 +216,10 @@ def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(ctx: click.Context, *args: Any, **kwargs: Any) -> Any:
         try:
             return function(ctx.ensure_object(Settings), *args, **kwargs)
+        except secret_refs.SecretNotFoundError as error:
+            raise BadInputError(str(error)) from error
         except DealmailError as error:
             where = "; is it running?" if isinstance(error, StoreUnavailableError) else ""
             raise FailedError((str(error) or type(error).__name__) + where) from error
-        except secret_refs.SecretNotFoundError as error:
-            raise BadInputError(str(error)) from error
 
     return wrapped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from collections.abc import Iterable
 from typing import Any
@@ -9,30 +10,15 @@ from typing import Any
 import click
 import sqlalchemy as sa
 
+from ..io import search_plan
 from ..io.database import Database
 from ..io.mailboxes import Mailboxes, MailboxRow
 from ..io.schema import listing, message, quota_use
 from ..transforms.decisions import MAILBOX_STATES
 from . import queries
 from .context import Settings, with_settings
+from .reading import SYNCING, mailbox_progress, until, why
 from .tables import Format, format_option, iso, write_jsonl
-
-
-def progress(found: int, decided: int, estimate: int, since: dt.datetime | None, now: dt.datetime) -> dict[str, Any]:
-    """How far a first sync is: `done` of about `total` messages, and when it will be done at this pace (None: not known).
-
-    Args:
-        found: message ids in the ledger.
-        decided: how many of them have their decision.
-        estimate: Gmail's own estimate of the listing's size, which is often far off.
-        since: when it began.
-        now: the clock.
-    """
-    total = max(found, estimate)
-    done_at = None
-    if since is not None and decided and total > decided and now > since:
-        done_at = now + (now - since) / decided * (total - decided)
-    return {"done": decided, "total": total, "done_at": done_at}
 
 
 def push_health(box: MailboxRow, now: dt.datetime) -> str:
@@ -62,18 +48,11 @@ def mailbox_status(database: Database, team_id: str, now: dt.datetime) -> list[d
                 .group_by(message.c.mailbox_id)
             )
         }
-        walks: dict[str, tuple[dt.datetime, int, int]] = {
-            row[0]: (row[1], row[2], row[3])
+        walks: dict[str, int] = {
+            row[0]: row[1]
             for row in connection.execute(
-                sa.select(
-                    listing.c.mailbox_id,
-                    sa.func.min(listing.c.created_at, type_=listing.c.created_at.type),
-                    sa.func.sum(
-                        sa.case((listing.c.estimate > listing.c.listed, listing.c.estimate), else_=listing.c.listed)
-                    ),
-                    sa.func.sum(sa.case((listing.c.finished_at.is_(None), 1), else_=0)),
-                )
-                .where(listing.c.team_id == team_id)
+                sa.select(listing.c.mailbox_id, sa.func.count())
+                .where(listing.c.team_id == team_id, listing.c.finished_at.is_(None))
                 .group_by(listing.c.mailbox_id)
             )
         }
@@ -83,11 +62,15 @@ def mailbox_status(database: Database, team_id: str, now: dt.datetime) -> list[d
                 sa.select(quota_use.c.scope, quota_use.c.units).where(quota_use.c.minute == int(now.timestamp()) // 60)
             )
         }
+        far_of = {
+            box.id: mailbox_progress(
+                connection, box, counts.get((box.id, "pending"), 0), counts.get((box.id, "decided"), 0), now
+            )
+            for box in boxes
+        }
     rows = []
     for box in boxes:
-        pending, decided = counts.get((box.id, "pending"), 0), counts.get((box.id, "decided"), 0)
-        began, estimate, open_walks = walks.get(box.id, (None, 0, 0))
-        far = progress(pending + decided, decided, int(estimate or 0), began, now)
+        far, checked = far_of[box.id], search_plan.check(database, box.id)
         rows.append(
             {
                 "mailbox": box.address,
@@ -100,9 +83,9 @@ def mailbox_status(database: Database, team_id: str, now: dt.datetime) -> list[d
                 "to_do": MAILBOX_STATES.get(box.state, ""),
                 "done": far["done"],
                 "total": far["total"],
-                "done_at": iso(far["done_at"]) if box.state in {"first_sync", "quota_delayed"} else None,
-                "listings_open": int(open_walks or 0),
-                "pending": pending,
+                "done_at": iso(far["done_at"]),
+                "listings_open": walks.get(box.id, 0),
+                "pending": counts.get((box.id, "pending"), 0),
                 "parked": parked.get(box.id, 0),
                 "window_from": iso(box.window_from),
                 "confirmed_at": iso(box.confirmed_at),
@@ -116,6 +99,7 @@ def mailbox_status(database: Database, team_id: str, now: dt.datetime) -> list[d
                 "paused_until": iso(box.not_before) if box.not_before and box.not_before > now else None,
                 "expired_cursors": box.expired_cursors,
                 "quota_units_this_minute": used.get(box.id, 0),
+                "search_check": None if checked is None else dataclasses.asdict(checked),
             }
         )
     return rows
@@ -136,9 +120,8 @@ def told(row: dict[str, Any], now: dt.datetime) -> Iterable[str]:
     """A mailbox's status in lines: the state first, then only what is worth a word."""
     state = row["state"]
     far = f"{row['done']} of about {row['total']}"
-    if state in {"first_sync", "quota_delayed"}:
-        until = f", done by {row['done_at'][11:16]} UTC" if row["done_at"] else ""
-        head = f"{state}: {far}{until}"
+    if state in SYNCING:
+        head = f"{state}: {far}" + (f", done by {until(row['done_at'], now)}" if row["done_at"] else "")
     elif state == "live":
         head = f"live: last mail {ago(row['last_mail_at'], now)}, last check {ago(row['last_check_at'], now)}"
     else:
@@ -146,8 +129,8 @@ def told(row: dict[str, Any], now: dt.datetime) -> Iterable[str]:
     yield f"{row['mailbox']}  {head}"
     if state not in {"live", "first_sync"}:
         yield f"    {row['to_do']}"
-    if row["paused_until"]:
-        yield f"    Gmail asked for a pause until {row['paused_until'][11:19]} UTC."
+    if reason := why(row):
+        yield f"    {reason}" + (f" at {row['paused_until'][11:19]} UTC." if row["paused_until"] else ".")
     if row["pending"] and state == "live":
         yield f"    {row['pending']} messages wait for their decision."
     if row["parked"]:
@@ -158,6 +141,11 @@ def told(row: dict[str, Any], now: dt.datetime) -> Iterable[str]:
         yield "    Polling found mail that no push announced for half an hour: look at the Pub/Sub topic and its permissions."
     elif row["push"] in {"off", "expired"} and state == "live":
         yield "    No push is set up: new mail is found by polling, every 15 minutes."
+    if checked := row["search_check"]:
+        yield (
+            f"    Its first sync asked Gmail's search, which did not find {checked['unseen']} messages: of {checked['sampled']} of "
+            f"them that were read all the same {checked['missed']} were a customer's."
+        )
     if row["expired_cursors"]:
         yield f"    Gmail's history expired {row['expired_cursors']} times; what was missed was listed again."
 

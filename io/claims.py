@@ -154,11 +154,13 @@ class GmailClaims:
         return []
 
     def _claim(self, mailbox: MailboxRow, due: DueMailbox) -> list[ClaimedMessage]:
+        with self._database.reading() as connection:
+            consent = self._accounts.sealed(connection, mailbox.id)
         try:
             current = self._read_gmail(mailbox, due)
             return self._lease(current, live_only=due.reason == "push" and mailbox.history_id is not None)
         except MailboxError as error:
-            self._block(mailbox, error)
+            self._block(mailbox, consent, error)
         except (GmailQuotaError, GmailUnavailableError, TokenRefreshError) as error:
             self._pause(mailbox, error)
         except (TerminalError, VaultError, SecretNotFoundError) as error:
@@ -482,15 +484,17 @@ class GmailClaims:
         if (current.state, current.state_reason, current.not_before) != (state, reason, until):
             self._mailboxes.set_state_in(connection, current.id, state, reason, not_before=until)
 
-    def _block(self, mailbox: MailboxRow, error: MailboxError) -> None:
+    def _block(self, mailbox: MailboxRow, consent: bytes | None, error: MailboxError) -> None:
         """Nobody but a person can help: the state says who. The cursor stays, so nothing is missed once they have."""
         now = self._now()
         later = next_poll(mailbox.id, now, self._settings.poll_interval)
 
         def work(connection: sa.Connection) -> None:
-            current = mailboxes.lock(self._database, connection, mailbox.id)
-            if current.cursor_seq != mailbox.cursor_seq:
-                raise LostRaceError(mailbox.id)  # somebody may have connected anew meanwhile: was it the old token?
+            mailboxes.lock(self._database, connection, mailbox.id)
+            if self._accounts.sealed(connection, mailbox.id) != consent:
+                raise LostRaceError(
+                    mailbox.id
+                )  # its user has connected it anew meanwhile: the old token's refusal is no news
             self._mailboxes.set_state_in(
                 connection, mailbox.id, error.state, type(error).__name__, next_poll_at=later, not_before=None, last_poll_at=now
             )  # fmt: skip

@@ -49,9 +49,7 @@ QUOTA_REASONS: Final = frozenset(
 POLICY_REASONS: Final = frozenset(
     {"domainpolicy", "accessnotconfigured", "servicedisabled", "accountdisabled", "accessdenied"}
 )
-SCOPE_REASONS: Final = frozenset(
-    {"insufficientpermissions", "accesstokenscopeinsufficient", "forbidden", "permissiondenied"}
-)
+SCOPE_REASONS: Final = frozenset({"insufficientpermissions", "accesstokenscopeinsufficient", "forbidden"})
 
 
 class ScopeMissingError(MailboxError):
@@ -127,7 +125,8 @@ def http_error(error: HttpError, call: Call, now: dt.datetime) -> DealmailError:
 def _forbidden(text: str, reasons: list[str], says: str, retry_after: dt.timedelta | None) -> DealmailError:
     if not POLICY_REASONS.isdisjoint(reasons) or "delegation denied" in says:
         return AdminPolicyError(text)
-    if not SCOPE_REASONS.isdisjoint(reasons) or "scope" in says:
+    # PERMISSION_DENIED is the status of every 403: beside a reason that is not known here it says nothing about the consent.
+    if not SCOPE_REASONS.isdisjoint(reasons) or reasons == ["permissiondenied"] or "scope" in says:
         return ScopeMissingError(text)
     return GmailUnavailableError(text, retry_after=retry_after)
 
@@ -154,6 +153,8 @@ def token_error(error: auth_exceptions.GoogleAuthError, *, delegated: bool = Fal
     says = " ".join(str(a) for a in (*error.args[:1], *answer.values())).lower()
     code = str(answer.get("error", "")).lower() or says.partition(":")[0]
     text = f"token: {code if re.fullmatch(r'[a-z_]{1,40}', code) else type(error).__name__}"
+    if "reauthentication is needed" in says:  # google-auth's own words for invalid_grant with the subtype invalid_rapt
+        return ConsentRevokedError("token: invalid_rapt")
     if "admin_policy_enforced" in says or code in {"unauthorized_client", "org_internal", "access_denied"}:
         return AdminPolicyError(text)
     if code == "invalid_grant":

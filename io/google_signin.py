@@ -124,6 +124,13 @@ class GmailAccounts:
             self._open[mailbox_id] = (row.ciphertext, gmail)
         return gmail
 
+    def sealed(self, connection: sa.Connection, mailbox_id: str) -> bytes | None:
+        """The mailbox's credential as it is stored now: another one is another consent. None: there is none."""
+        found = connection.scalar(
+            sa.select(schema.credential.c.ciphertext).where(schema.credential.c.mailbox_id == mailbox_id)
+        )
+        return None if found is None else bytes(found)
+
     def gmail(self, kind: Kind, values: dict[str, Any]) -> Gmail:
         """A Gmail for a credential that need not be stored: `values` as `store_credential` takes them."""
         return Gmail(

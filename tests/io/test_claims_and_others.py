@@ -22,6 +22,7 @@ class Busy:
 
     def __init__(self, gmails: Any, call: str, then: Callable[[], object]) -> None:
         self._accounts, self._call, self._then = gmails.accounts, call, then
+        self.sealed = gmails.accounts.sealed
 
     def open(self, mailbox: str) -> Any:
         gmail, call, then = self._accounts.open(mailbox), self._call, self._then
@@ -71,8 +72,11 @@ def test_an_old_tokens_refusal_does_not_end_a_consent_given_meanwhile(gmails: An
 
 def test_a_refusal_counts_though_its_own_claim_moved_the_cursor(gmails: Any) -> None:
     alice = gmails.connect("alice")
+    gmails.sync(alice)
+    gmails.client.expire_history(gmails.address(alice))
     claims = busy_claims(gmails, "profile", lambda: gmails.client.revoke(gmails.address(alice)))
-    assert gmails.claim(alice, "poll", claims) == []
+    assert gmails.claim(alice, "push", claims) == []
+    assert gmails.row(alice).expired_cursors == 1
     assert gmails.row(alice).state == "reconsent"
 
 

@@ -49,6 +49,7 @@ def http_error(
         ("get", 403, "forbidden", "Delegation denied for", e.AdminPolicyError),
         ("list", 403, "forbidden", "Metadata scope does not support 'q' parameter", g.ScopeMissingError),
         ("get", 403, "insufficientPermissions", "", g.ScopeMissingError),
+        ("get", 403, "somethingNew", "", e.GmailUnavailableError),
         ("profile", 400, "failedPrecondition", "Mail service not enabled", e.NoGmailError),
         ("profile", 400, "failedPrecondition", "Precondition check failed.", e.AdminPolicyError),
         ("watch", 400, "failedPrecondition", "Mail service not enabled", e.NoGmailError),
