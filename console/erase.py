@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .connecting import utc_now
-from .context import BadInputError, Settings, with_settings
+from .context import BadInputError, FailedError, Settings, with_settings
 from .looking import mailbox_named
-from .searching import DRAIN, a_time, open_outbox, open_search
+from .searching import DRAIN, a_time, open_outbox
 from .tables import Format, format_option, write_jsonl
+from .upkeep import scrub_stores
 
 if TYPE_CHECKING:
     from ..io.erasure import ErasureReport
@@ -56,12 +58,13 @@ def erase(
     """
     from ..io.erasure import Erasing, Erasure, ErasureError
     from ..io.key_choice import key_ref
+    from ..io.search import open_index
     from ..io.vault import Digests, read_keys
 
     chosen = [name for name, value in vars_of(person, domain, mailbox, user, before).items() if value]
     if len(chosen) != 1:
         raise BadInputError("say one of --person, --domain, --mailbox, --user and --before")
-    with settings.open_database() as database, open_search(settings) as index:
+    with settings.open_database() as database, contextlib.closing(open_index(settings.search_spec())) as index:
         team_id = settings.team_id(database)
         if mailbox:
             mailbox = mailbox_named(database, team_id, mailbox)["id"]
@@ -76,22 +79,25 @@ def erase(
                 done = erasing.erase(wanted)
         except ErasureError as error:
             raise BadInputError(str(error)) from None
-        waiting = 0
+        waiting, down = 0, ""
         if not dry_run:
-            outbox = open_outbox(database, index)
+            outbox = open_outbox(database, index)  # an index that is down keeps nothing in the database
             while outbox.drain(DRAIN):
                 pass
-            index.refresh()
-            erasing.scrub()
-            index.compact()
-            backlog = outbox.backlog(team_id)
+            backlog, down = outbox.backlog(team_id), outbox.down
             waiting = backlog.waiting + sum(backlog.parked.values())
     if format_ == "jsonl":
         write_jsonl([report_row(chosen[0], done, dry_run=dry_run, waiting=waiting)])
-        return
-    click.echo(f"{'would go' if dry_run else 'erased'}: {_words(done)}")
+    else:
+        click.echo(f"{'would go' if dry_run else 'erased'}: {_words(done)}")
     if waiting:
-        click.echo(f"{waiting} changes still wait for the search index; the job makes them as soon as it answers")
+        why = down or "it refuses some; `dealmail status` says which"
+        raise FailedError(
+            f"{waiting} changes still wait for the search index ({why}); the job makes them as soon as it answers."
+            " Then run `dealmail db scrub`, which takes the deleted bytes out of the files"
+        )
+    if not dry_run:
+        scrub_stores(settings)
 
 
 def vars_of(person: str, domain: str, mailbox: str, user: str, before: str | None) -> dict[str, str | None]:

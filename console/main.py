@@ -30,7 +30,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "erase": ("erase:erase", "Remove a person's, domain's or mailbox's mail for good."),
     "index": ("searching:index", "Compare, mend or rebuild the search index."),
     "rules": ("rules:rules", "Show the rules, and what another rule set would change."),
-    "db": ("upkeep:db", "Make or upgrade the database's tables."),
+    "db": ("upkeep:db", "Make, upgrade or scrub the database's tables."),
     "keys": ("upkeep:keys", "Encrypt the stored tokens with a new key."),
 }
 """Name to (module:object, one line of help), in the order of `dealmail --help`."""

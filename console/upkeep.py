@@ -1,4 +1,4 @@
-"""The database's tables, and the key that encrypts the stored tokens."""
+"""The database's tables and files, and the key that encrypts the stored tokens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .context import Settings, with_settings
 
 @click.group()
 def db() -> None:
-    """Make or upgrade the database's tables."""
+    """Make, upgrade or scrub the database's tables."""
 
 
 @db.command()
@@ -40,6 +40,41 @@ def check(settings: Settings) -> None:
 
     with settings.open_database():
         click.echo(f"schema {migrate.newest()}: as this release needs it")
+
+
+@db.command()
+@with_settings
+def scrub(settings: Settings) -> None:
+    """Take the bytes of what was deleted out of the files of both stores. `dealmail erase` does it by itself.
+
+    For after mail was removed by retention or an opt-out, or an erasure while the search index did not answer. On MariaDB it
+    prints what an administrator has to run besides.
+    """
+    scrub_stores(settings)
+
+
+def scrub_stores(settings: Settings) -> None:
+    """Scrub index and database, and print what is left to do by hand, on stderr.
+
+    Raises:
+        StoreUnavailableError: one of them cannot be reached, or something else is using it.
+    """
+    from ..io.scrub import scrub as scrub_database
+    from .searching import open_search
+
+    with settings.open_database() as database, open_search(settings) as index:
+        index.refresh()
+        index.compact()
+        left = scrub_database(database)
+    if left and database.dialect == "mariadb":
+        click.echo(
+            "MariaDB's own logs still hold what was deleted, until they are overwritten. An administrator can do that now, in this"
+            " database and one connection (docs/tables.md, Erasing):",
+            err=True,
+        )
+        left = [f"  {statement};" for statement in left]
+    for line in left:
+        click.echo(line, err=True)
 
 
 @click.group()

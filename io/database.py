@@ -30,6 +30,10 @@ SQLITE_UNUSABLE = frozenset(
 """SQLite: the disk is full or fails, or the file cannot be opened or written."""
 
 
+PATIENCE_S = 120.0
+"""Longer than any statement of the job takes, lock waits (20 s) included; without it a server that hangs holds workers for ever."""
+
+
 class StoreRefusedError(DealmailError):
     """The database refused a statement. The text has the error's number and the statement, never a value."""
 
@@ -59,8 +63,8 @@ class DatabaseSpec:
 class Database:
     """An open database. One a process is enough; it is safe to share between threads."""
 
-    def __init__(self, spec: DatabaseSpec) -> None:
-        """Connect lazily: nothing is asked of the server yet."""
+    def __init__(self, spec: DatabaseSpec, *, patience_s: float = PATIENCE_S) -> None:
+        """Connect lazily: nothing is asked of the server yet. A MariaDB that says nothing for `patience_s` counts as gone."""
         url = sa.engine.make_url(spec.url)
         self._plans: dict[tuple[str, tuple[str, ...]], BulkInsert] = {}
         if url.drivername == "sqlite":
@@ -70,16 +74,22 @@ class Database:
             )  # fmt: skip
             sa.event.listen(self.engine, "connect", _sqlite_connected)
             sa.event.listen(self.engine, "begin", _sqlite_begin)
+            self._patient = self.engine
         else:
             self.dialect = "mariadb"
             if spec.password_ref:
                 url = url.set(password=secret_refs.resolve(spec.password_ref))
             url = url.update_query_dict({"charset": "utf8mb4"})
+            limits: dict[str, Any] = {"connect_timeout": min(10, patience_s), "read_timeout": patience_s, "write_timeout": patience_s}
             self.engine = sa.create_engine(
                 url, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_recycle=1800, pool_size=10, max_overflow=90,
-                hide_parameters=True, connect_args={"cursorclass": MultiRowCursor},
+                hide_parameters=True, connect_args=limits | {"cursorclass": MultiRowCursor},
             )  # fmt: skip
             sa.event.listen(self.engine, "connect", _mariadb_connected)
+            self._patient = sa.create_engine(
+                url, isolation_level="READ COMMITTED", poolclass=sa.pool.NullPool, hide_parameters=True
+            )
+            sa.event.listen(self._patient, "connect", _mariadb_connected)
 
     def transaction(self, work: Callable[[sa.Connection], T]) -> T:
         """Run `work` in one transaction and return what it returns; it may run several times, so it must have no other effect.
@@ -122,27 +132,30 @@ class Database:
 
     @contextlib.contextmanager
     def connected(self) -> Iterator[sa.Connection]:
-        """A connection whose transactions the caller begins and ends.
+        """A connection whose transactions the caller begins and ends, and whose statements may take any time.
 
         Raises:
             StoreUnavailableError: the server cannot be reached, or a lock was lost.
         """
-        with self._translated(), self.engine.connect() as connection:
+        with self._translated(), self._patient.connect() as connection:
             yield connection
 
-    def run_outside(self, statement: str) -> None:
-        """Run a statement that no transaction may surround (checkpoint, optimize) and drop its answer.
+    def run_outside(self, statement: str) -> list[tuple[Any, ...]]:
+        """Run a statement that no transaction may surround (checkpoint, optimize), however long it takes; its answer.
 
         Raises:
             StoreUnavailableError: the server cannot be reached.
         """
         with (
             self._translated(),
-            contextlib.closing(self.engine.raw_connection()) as connection,
+            contextlib.closing(self._patient.raw_connection()) as connection,
             contextlib.closing(connection.cursor()) as cursor,
         ):
-            cursor.execute(statement)
-            cursor.fetchall()
+            try:
+                cursor.execute(statement)
+                return [tuple(row) for row in cursor.fetchall()]
+            except self.engine.dialect.loaded_dbapi.Error as error:  # type: ignore[union-attr]  # loaded: it is connected
+                raise sa.exc.DBAPIError(statement, None, error) from None
 
     @staticmethod
     @contextlib.contextmanager
@@ -201,6 +214,7 @@ class Database:
     def close(self) -> None:
         """Give all connections back."""
         self.engine.dispose()
+        self._patient.dispose()
 
 
 def _sqlite_connected(connection: Any, unused_record: Any) -> None:

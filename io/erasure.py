@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from ..transforms import decisions
+from ..transforms.correspondence import ADDRESS
 from ..transforms.domains import crm_address, crm_domain
 from ..transforms.errors import TerminalError
 from ..transforms.settings import TeamSettings
 from . import removal, schema
+from .correspondence import DatabaseCorrespondence
 from .database import Database
+from .key_sets import any_of
 from .tombstones import TombstoneKey, TombstoneKind
 from .vault import Digests
 
@@ -28,6 +31,9 @@ _participant = schema.participant.c
 _copy = schema.engagement_copy.c
 _message = schema.message.c
 _mailbox = schema.mailbox.c
+_HELD = schema.engagement_copy.join(
+    schema.engagement, sa.and_(_engagement.team_id == _copy.team_id, _engagement.id == _copy.engagement_id)
+)
 
 
 class ErasureError(TerminalError):
@@ -75,12 +81,19 @@ class ErasureReport:
     messages: int = 0
     tombstones: int = 0
 
+    def add(self, other: ErasureReport) -> None:
+        """Count `other` in."""
+        self.engagements += other.engagements
+        self.copies += other.copies
+        self.messages += other.messages
+
 
 class Erasing:
     """Erases on MariaDB or SQLite; the outbox carries it to the search index."""
 
     def __init__(self, database: Database, now: Callable[[], dt.datetime], digests: Digests) -> None:
         self._database, self._now, self._key = database, now, TombstoneKey(digests)
+        self._correspondence = DatabaseCorrespondence(database, digests)
 
     def preview(self, what: Erasure) -> ErasureReport:
         """What `erase` would do now; changes nothing.
@@ -113,7 +126,10 @@ class Erasing:
                 report.copies += self._count(
                     connection, schema.engagement_copy, _copy.team_id == what.team_id, _copy.engagement_id.in_(ids)
                 )
-        report.messages = report.copies
+            report.messages = report.copies
+            if what.person:
+                robots = sa.select(sa.func.count()).select_from(self._robots(what).subquery())
+                report.messages += connection.scalar(robots) or 0
         return report
 
     def erase(self, what: Erasure) -> ErasureReport:
@@ -123,20 +139,16 @@ class Erasing:
             ErasureError: no such mailbox or user.
             StoreUnavailableError: the database cannot be reached; run it again.
         """
-        rows = self._tombstones(what)
-
-        def stand(connection: sa.Connection) -> None:
-            team = schema.team.c.id
-            connection.execute(sa.select(team).where(team == what.team_id).with_for_update())
-            self._database.upsert(connection, schema.tombstone, rows, ["created_at"])
-
-        self._database.transaction(stand)
-        report = ErasureReport(tombstones=len(rows))
+        values = self._tombstones(what)
+        since = self._database.transaction(lambda connection: self._stand(connection, what.team_id, values))
+        report = ErasureReport(tombstones=len(values))
         if what.mailbox or what.user:
-            for box in self._boxes(what):
-                self._erase_mailbox(what.team_id, box, report)
-        else:
-            self._erase_engagements(what, report, decisions.ERASED)
+            for _, box in values:
+                self._erase_mailbox(what.team_id, box, since[box], report)
+            return report
+        self._erase_engagements(what, report, decisions.ERASED)
+        if what.person:
+            self._erase_robots(what, report)
         return report
 
     def retain(self, team_id: str) -> ErasureReport:
@@ -154,41 +166,37 @@ class Erasing:
             self._erase_engagements(Erasure(team_id, before=oldest), report, decisions.RETENTION)
         return report
 
-    def scrub(self) -> None:
-        """Take what was deleted out of the database's files too, as far as the server can; after the outbox is drained.
-
-        SQLite overwrites deleted rows by itself, but its write-ahead log has to be emptied. MariaDB rebuilds the tables; its
-        redo log forgets in its own time (docs/tables.md).
-
-        Raises:
-            StoreUnavailableError: the database cannot be reached.
-        """
-        tables = (
-            schema.engagement, schema.participant, schema.engagement_link, schema.engagement_copy, schema.correspondence,
-            schema.message, schema.message_context,
-        )  # fmt: skip
-        names = ", ".join(f"`{table.name}`" for table in tables)
-        sqlite = self._database.dialect == "sqlite"
-        self._database.run_outside("pragma wal_checkpoint(truncate)" if sqlite else f"optimize table {names}")
-
     # --- what it concerns ------------------------------------------------------------------------------------------
-    def _tombstones(self, what: Erasure) -> list[dict[str, Any]]:
-        wanted: list[tuple[TombstoneKind, str]] = []
+    def _tombstones(self, what: Erasure) -> list[tuple[TombstoneKind, str]]:
+        if what.mailbox or what.user:
+            return [("mailbox", box) for box in self._boxes(what)]
         if what.person:
-            wanted.append(("address", crm_address(what.person)))
-        elif what.domain:
-            wanted.append(("domain", crm_domain(what.domain)))
-        elif what.before is not None:
-            wanted.append(("before", what.before.astimezone(dt.UTC).isoformat()))
-        else:
-            wanted.extend(("mailbox", box) for box in self._boxes(what))
-        return [
-            {
-                "team_id": what.team_id, "kind": kind, "digest": self._key.digest(what.team_id, kind, value),
-                "created_at": self._now(),
-            }
-            for kind, value in wanted
-        ]  # fmt: skip
+            return [("address", crm_address(what.person))]
+        if what.domain:
+            return [("domain", crm_domain(what.domain))]
+        assert what.before is not None
+        return [("before", what.before.astimezone(dt.UTC).isoformat())]
+
+    def _stand(
+        self, connection: sa.Connection, team_id: str, values: Sequence[tuple[TombstoneKind, str]]
+    ) -> dict[str, dt.datetime]:
+        """Set the tombstones; since when each stands. From now on no batch is settled that has not seen them."""
+        team = schema.team.c.id
+        connection.execute(sa.select(team).where(team == team_id).with_for_update())
+        since = {value: self._now() for _, value in values}
+        table = schema.tombstone.c
+        rows = []
+        for kind, value in values:
+            digest = self._key.digest(team_id, kind, value)
+            if kind == "mailbox":  # it counts up to a time, which must cover what clocks that were ahead have dated
+                mine = [_copy.team_id == team_id, _copy.mailbox_id == value]
+                newest = connection.scalar(sa.select(sa.func.max(_engagement.sent_at)).select_from(_HELD).where(*mine))
+                mine = [table.team_id == team_id, table.kind == kind, table.digest == digest]
+                before = connection.scalar(sa.select(table.created_at).where(*mine))
+                since[value] = max(at for at in (since[value], newest, before) if at is not None)
+            rows.append({"team_id": team_id, "kind": kind, "digest": digest, "created_at": since[value]})
+        self._database.upsert(connection, schema.tombstone, rows, ["created_at"])
+        return since
 
     def _boxes(self, what: Erasure) -> list[str]:
         column = _mailbox.id == what.mailbox if what.mailbox else _mailbox.user_id == what.user
@@ -208,60 +216,90 @@ class Erasing:
             yield ids
             after = ids[-1]
 
+    def _robots(self, what: Erasure) -> sa.Select[Any]:
+        """The messages that the ledger knows to be automated mail of this person's, by their context."""
+        table = schema.message_context.c
+        address = crm_address(what.person)
+        digests = [self._correspondence.digest(what.team_id, ADDRESS, one) for one in _spellings(address)]
+        return (
+            sa.select(table.mailbox_id, table.gmail_id)
+            .where(table.team_id == what.team_id, table.digest.in_(digests))
+            .distinct()
+        )
+
     # --- removing --------------------------------------------------------------------------------------------------
     def _erase_engagements(self, what: Erasure, report: ErasureReport, rule: str) -> None:
-        def one(connection: sa.Connection) -> tuple[int, int]:
-            ids = _page(connection, what, "")
-            if not ids:
-                return 0, 0
+        def one(connection: sa.Connection) -> bool:
+            found = _page(connection, what, "")
+            # Locked before anything is read of them: a copy that is joining one is in its transaction's hands, or waits.
+            locked = sorted(removal.lock_engagements(connection, what.team_id, found))
+            ids = _page(connection, what, "", among=locked)
             query = sa.select(_copy.mailbox_id, _copy.gmail_id).where(
                 _copy.team_id == what.team_id, _copy.engagement_id.in_(ids)
             )
             copies = [(row.mailbox_id, row.gmail_id) for row in connection.execute(query)]
-            connection.execute(
-                sa.update(schema.message)
-                .where(_message.team_id == what.team_id, _message.engagement_id.in_(ids))
-                .values(**_cleared(rule, self._now()))
-            )
-            removal.forget_context(connection, what.team_id, copies)
-            return removal.delete_engagements(self._database, connection, what.team_id, ids, self._now()), len(copies)
+            self._clear(connection, what.team_id, copies, rule)
+            done.engagements = removal.delete_engagements(self._database, connection, what.team_id, ids, self._now())
+            done.copies = done.messages = len(copies)
+            return bool(found)
 
-        while True:
-            engagements, copies = self._database.transaction(one)
-            if not engagements:
-                return
-            report.engagements += engagements
-            report.copies += copies
-            report.messages += copies
+        done = ErasureReport()
+        while self._database.transaction(one):
+            report.add(done)
 
-    def _erase_mailbox(self, team_id: str, box: str, report: ErasureReport) -> None:
-        def one(connection: sa.Connection) -> tuple[int, int]:
-            mine = sa.select(_copy.gmail_id).where(_copy.team_id == team_id, _copy.mailbox_id == box).limit(_PAGE)
+    def _erase_mailbox(self, team_id: str, box: str, since: dt.datetime, report: ErasureReport) -> None:
+        """The mailbox's copies of what was sent up to `since`; what comes in meanwhile stays, as a later sync would have it."""
+
+        def one(connection: sa.Connection) -> bool:
+            mine = sa.select(_copy.gmail_id).select_from(_HELD).limit(_PAGE)
+            mine = mine.where(_copy.team_id == team_id, _copy.mailbox_id == box, _engagement.sent_at <= since)
             keys = [(box, gmail_id) for gmail_id in connection.scalars(mine)]
-            removed, orphans = removal.remove_copies(self._database, connection, team_id, keys, self._now())
-            return removed, len(orphans)
+            done.copies, orphans = removal.remove_copies(self._database, connection, team_id, keys, self._now())
+            done.engagements = len(orphans)
+            done.messages = self._clear(connection, team_id, keys, decisions.ERASED)
+            return bool(keys)
 
-        while True:
-            copies, engagements = self._database.transaction(one)
-            if not copies:
-                break
-            report.copies += copies
-            report.engagements += engagements
-
-        def clear(connection: sa.Connection) -> int:
+        def rest(connection: sa.Connection) -> None:
+            of_box = [_message.team_id == team_id, _message.mailbox_id == box]
+            parked = sa.select(_message.gmail_id).where(*of_box, _message.outcome == "parked")
+            keys = [(box, gmail_id) for gmail_id in connection.scalars(parked)]
+            done.messages = self._clear(connection, team_id, keys, decisions.ERASED)
             context = schema.message_context.c
             connection.execute(
                 sa.delete(schema.message_context).where(context.team_id == team_id, context.mailbox_id == box)
             )
-            of_box = [_message.team_id == team_id, _message.mailbox_id == box]
-            connection.execute(sa.delete(schema.message).where(*of_box, _message.state == "pending"))
-            return connection.execute(
+            # What is pending is decided when it is read: the tombstone keeps it out if it is old enough.
+            connection.execute(
                 sa.update(schema.message)
-                .where(*of_box, sa.or_(_message.outcome == "imported", _message.outcome == "parked"))
-                .values(**_cleared(decisions.ERASED, self._now()))
-            ).rowcount
+                .where(*of_box, _message.state == "pending")
+                .values(phase=None, error_class=None)
+            )
 
-        report.messages += self._database.transaction(clear)
+        done = ErasureReport()
+        while self._database.transaction(one):
+            report.add(done)
+        done = ErasureReport()
+        self._database.transaction(rest)
+        report.add(done)
+
+    def _erase_robots(self, what: Erasure, report: ErasureReport) -> None:
+        def one(connection: sa.Connection) -> bool:
+            keys = [(row.mailbox_id, row.gmail_id) for row in connection.execute(self._robots(what).limit(_PAGE))]
+            done.messages = self._clear(connection, what.team_id, keys, decisions.ERASED)
+            return bool(keys)
+
+        done = ErasureReport()
+        while self._database.transaction(one):
+            report.add(done)
+
+    def _clear(self, connection: sa.Connection, team_id: str, keys: Collection[removal.MessageKey], rule: str) -> int:
+        """Leave of these messages' ledger rows only that they were erased; how many."""
+        if not keys:
+            return 0
+        removal.forget_context(connection, team_id, keys)
+        mine = [_message.team_id == team_id, any_of(_message.mailbox_id, _message.gmail_id, keys)]
+        row = sa.update(schema.message).where(*mine).values(**_cleared(rule, self._now()))
+        return connection.execute(row).rowcount
 
     @staticmethod
     def _count(connection: sa.Connection, table: sa.Table, *conditions: Any) -> int:
@@ -273,8 +311,10 @@ def _of_team(what: Erasure) -> list[Any]:
     return [_message.team_id == what.team_id, sa.or_(_message.outcome == "imported", _message.outcome == "parked")]
 
 
-def _page(connection: sa.Connection, what: Erasure, after: str) -> list[str]:
+def _page(connection: sa.Connection, what: Erasure, after: str, among: Sequence[str] | None = None) -> list[str]:
     query = sa.select(_engagement.id).where(_engagement.team_id == what.team_id, _engagement.id > after)
+    if among is not None:
+        query = query.where(_engagement.id.in_(among))
     if what.before is not None:
         query = query.where(_engagement.sent_at < what.before)
     else:
@@ -286,10 +326,14 @@ def _page(connection: sa.Connection, what: Erasure, after: str) -> list[str]:
     return list(connection.scalars(query.order_by(_engagement.id).limit(_PAGE)))
 
 
+def _spellings(address: str) -> list[str]:
+    """How stored mail may write an address that `crm_address` has normalized."""
+    return sorted({address, address.replace("@gmail.com", "@googlemail.com")})
+
+
 def _takes_part(what: Erasure) -> sa.ColumnElement[bool]:
     if what.person:
-        address = crm_address(what.person)
-        return _participant.address.in_([address, address.replace("@gmail.com", "@googlemail.com")])
+        return _participant.address.in_(_spellings(crm_address(what.person)))
     domain = crm_domain(what.domain)
     at = _participant.address.endswith(f"@{domain}", autoescape=True)
     return sa.or_(at, _participant.address.endswith(f".{domain}", autoescape=True))

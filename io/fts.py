@@ -309,14 +309,23 @@ class FtsIndex:
         connection.execute("delete from search_state where generation = ?", (generation,))
 
     def compact(self) -> None:
-        """Merge all segments, so that no deleted word is left in one, and empty the write-ahead log."""
+        """Merge all segments, so that no deleted word is left in one, write the file anew and empty the write-ahead log.
+
+        Deleted cells are overwritten at once (secure_delete), but a page that was rearranged may keep an old cell's copy.
+
+        Raises:
+            StoreUnavailableError: somebody else would not let go of the file for a minute; or it cannot be written.
+        """
         with self._transaction() as connection:
             g = self._now(connection)
             connection.execute(f"insert into search_fts_{g}(search_fts_{g}) values ('optimize')")
         try:
-            self._connection().execute("pragma wal_checkpoint(truncate)")
+            self._connection().execute("vacuum")
+            busy, _, _ = self._connection().execute("pragma wal_checkpoint(truncate)").fetchone()
         except sqlite3.OperationalError as error:
             raise _translated(error) from None
+        if busy:
+            raise StoreUnavailableError("search file: another process reads it, so its log could not be emptied")
 
 
 def _phrase(text: str) -> str:

@@ -111,11 +111,14 @@ def restart(connection: sa.Connection, listing: Listing) -> None:
 def page_done(
     connection: sa.Connection, listing: Listing, count: int, estimate: int, next_token: str, now: dt.datetime
 ) -> None:
-    """Note a page of `count` ids; no `next_token` is the end."""
+    """Note a page of `count` ids; no `next_token` is the end. A finished listing forgets whom it searched for."""
     listed = listing.listed + count
+    ended: dict[str, Any] = {} if next_token else {"finished_at": now}
+    if not next_token and listing.kind != "sample":  # whose query holds message ids, for search_plan.check
+        ended["query"] = ""
     _set(
         connection, listing.id, page_token=next_token, listed=listed, estimate=max(listed, estimate, listing.estimate if next_token else 0),
-        finished_at=None if next_token else now,
+        **ended,
     )  # fmt: skip
 
 
