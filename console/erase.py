@@ -82,6 +82,7 @@ def erase(
         waiting, down = 0, ""
         if not dry_run:
             outbox = open_outbox(database, index)  # an index that is down keeps nothing in the database
+            outbox.release(team_id)  # what the index did not take before is tried now, not when its time has come
             while outbox.drain(DRAIN):
                 pass
             backlog, down = outbox.backlog(team_id), outbox.down

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -72,3 +73,25 @@ def test_it_asks_first(dealmail: Run, jsonl: Rows) -> None:
 def test_a_request_that_names_nothing_or_too_much_is_refused(dealmail: Run, arguments: tuple[str, ...]) -> None:
     result = dealmail("erase", *arguments, "--yes")
     assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+
+
+def test_an_index_that_is_down_holds_up_nothing_in_the_database(
+    dealmail: Run, jsonl: Rows, sqlite_spec: DatabaseSpec, sqlite_database: Any
+) -> None:
+    """Nobody listens there. What is erased waits on the outbox, and the person is told what to do later."""
+    away = ("--search", "http://127.0.0.1:9")
+    assert dealmail("erase", *away, "--person", "carol@acme.example", "--dry-run").exit_code == 0
+    result = dealmail("erase", *away, "--person", "carol@acme.example", "--yes", "--format", "jsonl")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["waiting_for_index"] == 2
+    assert "2 changes still wait for the search index (search: ConnectionError)" in result.stderr
+    assert "dealmail db scrub" in result.stderr
+    assert jsonl("engagements") == []
+    assert dealmail("db", "scrub", *away).exit_code == 1
+    again = dealmail("erase", "--person", "carol@acme.example", "--yes", "--format", "jsonl")
+    assert (again.exit_code, json.loads(again.stdout)["waiting_for_index"]) == (0, 0)
+    sqlite_database.close()
+    result = dealmail("db", "scrub")
+    assert (result.exit_code, result.output) == (0, "")
+    file = pathlib.Path(str(sa.engine.make_url(sqlite_spec.url).database))
+    assert all(b"Offer 1" not in part.read_bytes() for part in file.parent.glob(f"{file.name}*"))

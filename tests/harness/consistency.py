@@ -17,8 +17,9 @@ def amiss(database: Database) -> list[str]:
     """What does not add up between ledger, engagements, copies and outbox, a line each; [] where all is well."""
     with database.reading(snapshot=True) as connection:
 
-        def rows(*columns: Any, where: Any = sa.true()) -> list[Any]:
-            return [tuple(row) for row in connection.execute(sa.select(*columns).where(where))]
+        def rows(*columns: Any, where: Any = None) -> list[Any]:
+            query = sa.select(*columns) if where is None else sa.select(*columns).where(where)
+            return [tuple(row) for row in connection.execute(query)]
 
         imported = rows(_m.team_id, _m.mailbox_id, _m.gmail_id, _m.engagement_id, where=_m.outcome == "imported")
         copies = rows(_c.team_id, _c.mailbox_id, _c.gmail_id, _c.engagement_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import datetime as dt
 import random
@@ -52,7 +53,9 @@ class Between:
 
 
 @pytest.mark.mariadb
-@pytest.mark.parametrize("words", [("FROM engagement", "FOR UPDATE"), ("FROM engagement_copy",), ("DELETE FROM engagement",)])
+@pytest.mark.parametrize(
+    "words", [("FROM engagement", "FOR UPDATE"), ("FROM engagement_copy",), ("DELETE FROM engagement",)]
+)
 def test_a_copy_that_joins_while_its_engagement_is_erased(
     mariadb_database: Any, make_sales: Any, mail: Any, words: tuple[str, ...]
 ) -> None:
@@ -109,13 +112,6 @@ def test_a_storm_of_settling_and_erasing(
         Erasure("t1", person="kim@else.example"), Erasure("t1", domain="gone.example"), Erasure("t1", mailbox=boxes[0]),
         Erasure("t1", before=old),
     ]  # fmt: skip
-    errors: list[BaseException] = []
-
-    def run(work: Any) -> None:
-        try:
-            work()
-        except BaseException as error:  # raised below
-            errors.append(error)
 
     def settle(share: list[Any]) -> None:
         for start in range(0, len(share), 5):
@@ -123,12 +119,9 @@ def test_a_storm_of_settling_and_erasing(
 
     jobs = [lambda n=n: settle(items[n::5]) for n in range(5)]
     jobs += [lambda one=one: erasing.erase(one) for one in wanted]
-    threads = [threading.Thread(target=run, args=(job,)) for job in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
+    with concurrent.futures.ThreadPoolExecutor(len(jobs)) as threads:
+        for done in [threads.submit(job) for job in jobs]:
+            done.result()
     assert amiss(sales.database) == []
 
     for _ in range(2):  # a full re-sync, twice: the ledger forgets everything that was not imported
@@ -156,7 +149,7 @@ def test_a_storm_of_settling_and_erasing(
 def test_mail_that_comes_in_while_its_mailbox_is_erased_stays(sales: Any, mail: Any, erasing: Erasing) -> None:
     """What was sent after the erasure is the user's again; a pending message is decided when it is read."""
     box = sales.add_mailbox("alice@corp.example")
-    old, waiting, parked = sales.claim(box, ["g1", "g2", "g3"])
+    old, waiting, _ = sales.claim(box, ["g1", "g2", "g3"])
     sales.settlements.settle([mail(old, 1)])
     sales.database.transaction(
         lambda c: c.execute(sa.update(schema.message).where(schema.message.c.gmail_id == "g3").values(
@@ -200,7 +193,10 @@ def test_an_erased_persons_automated_mail_loses_its_details(sales: Any, erasing:
 
     box = sales.add_mailbox("alice@corp.example")
     mine, other = sales.claim(box, ["g1", "g2"])
-    digest = {name: DIGESTS.digest("correspondence", "t1", "address", f"{name}@gone.example", length=32) for name in ("kim", "lee")}
+    digest = {
+        name: DIGESTS.digest("correspondence", "t1", "address", f"{name}@gone.example", length=32)
+        for name in ("kim", "lee")
+    }
     sales.settlements.settle(
         [
             Decision(claim, "dropped", "automated.marketing", "1", 3.5, ("bulk",), (digest[name], "reference"))
