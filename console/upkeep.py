@@ -44,6 +44,29 @@ def check(settings: Settings) -> None:
 
 @db.command()
 @with_settings
+def tidy(settings: Settings) -> None:
+    """Remove what the team's settings no longer keep: old mail, and copies of users who turned import off.
+
+    The local service does it once a day; on Dataflow and Flink cron does.
+    """
+    from ..io.erasure import Erasing
+    from ..io.key_choice import key_ref
+    from ..io.opt_out import forget_opted_out
+    from ..io.vault import Digests, read_keys
+    from .connecting import utc_now
+
+    with settings.open_database() as database:
+        team_id = settings.team_id(database)
+        digests = Digests(read_keys(key_ref(settings.token_key, settings.spec())))
+        old = Erasing(database, utc_now, digests).retain(team_id)
+        copies = forget_opted_out(database, team_id, utc_now)
+    click.echo(
+        f"removed: {old.engagements} engagements that are too old, {copies} copies of users who turned import off"
+    )
+
+
+@db.command()
+@with_settings
 def scrub(settings: Settings) -> None:
     """Take the bytes of what was deleted out of the files of both stores. `dealmail erase` does it by itself.
 

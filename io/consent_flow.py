@@ -24,13 +24,11 @@ import sqlalchemy as sa
 from google_auth_oauthlib.flow import Flow
 
 from ..transforms.errors import DealmailError, MailboxError, TransientError
-from ..transforms.settings import TeamSettings
-from . import mailboxes, removal, schema, search_plan
+from . import mailboxes, opt_out, schema, search_plan
 from .database import Database
 from .gmail import SCOPE, Profile
 from .gmail_errors import GmailRequestError
 from .google_signin import GmailAccounts, GoogleSettings, Kind, missing_scopes, store_credential
-from .ledger import PENDING_AGAIN
 from .mailboxes import Mailboxes, MailboxRow
 from .vault import Vault, VaultError
 
@@ -139,7 +137,7 @@ class SignIn:
             StoreUnavailableError: the database cannot be reached.
         """
         mailbox = self._mailboxes.turn_off(mailbox_id, actor)
-        self._forget_copies(mailbox)
+        opt_out.forget_copies(self._database, mailbox_id, self._now)
         table = schema.credential
         with self._database.reading() as connection:
             row = connection.execute(
@@ -177,26 +175,6 @@ class SignIn:
         except VaultError as error:
             detail.append(f"not revoked at Google: {type(error).__name__}")
         return detail
-
-    def _forget_copies(self, mailbox: MailboxRow) -> None:
-        message = schema.message.c
-        imported = sa.and_(message.mailbox_id == mailbox.id, message.outcome == "imported")
-
-        def work(connection: sa.Connection) -> int:
-            current = mailboxes.lock(self._database, connection, mailbox.id)
-            settings = connection.scalar(sa.select(schema.team.c.settings).where(schema.team.c.id == mailbox.team_id))
-            if current.import_on or TeamSettings.from_json(settings or {}).on_opt_out != "erase":
-                return 0
-            ids = connection.scalars(sa.select(message.gmail_id).where(imported).limit(_CHUNK)).all()
-            keys = [(mailbox.id, gmail_id) for gmail_id in ids]
-            removal.remove_copies(self._database, connection, mailbox.team_id, keys, self._now())
-            removal.forget_context(connection, mailbox.team_id, keys)
-            again = sa.update(schema.message).where(imported, message.gmail_id.in_(ids)).values(**PENDING_AGAIN, lane=1)
-            connection.execute(again)
-            return len(ids)
-
-        while self._database.transaction(work):
-            pass
 
     def _fetch_token(self, flow: Flow, answer: str, mailbox_id: str, actor: str) -> dict[str, Any]:
         try:

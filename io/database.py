@@ -80,7 +80,11 @@ class Database:
             if spec.password_ref:
                 url = url.set(password=secret_refs.resolve(spec.password_ref))
             url = url.update_query_dict({"charset": "utf8mb4"})
-            limits: dict[str, Any] = {"connect_timeout": min(10, patience_s), "read_timeout": patience_s, "write_timeout": patience_s}
+            limits: dict[str, Any] = {
+                "connect_timeout": min(10, patience_s),
+                "read_timeout": patience_s,
+                "write_timeout": patience_s,
+            }
             self.engine = sa.create_engine(
                 url, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_recycle=1800, pool_size=10, max_overflow=90,
                 hide_parameters=True, connect_args=limits | {"cursorclass": MultiRowCursor},

@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..io import migrate, relink, secret_refs
+from ..io import migrate, opt_out, relink, secret_refs
 from ..io.audit import Audit
 from ..io.claims import ClaimSettings, GmailClaims
 from ..io.correspondence import DatabaseCorrespondence
@@ -159,11 +159,12 @@ class OpenEdges:
         for team in relink.behind(self.database):
             relink.relink(self.database, self.directories, team, utc_now)
 
-    def retain(self) -> None:
-        """Remove what is older than its team keeps mail."""
+    def tidy(self) -> None:
+        """Remove what a team's settings no longer keep: old mail, and copies of users who turned import off."""
         erasing = Erasing(self.database, utc_now, Digests(self.keys))
         for team, _ in self.crm_stamps():
             erasing.retain(team)
+            opt_out.forget_opted_out(self.database, team, utc_now)
 
     def next_due(self, now: dt.datetime) -> dt.datetime | None:
         """When a mailbox or the outbox next has something to do (UTC); None: nothing is planned."""

@@ -39,7 +39,7 @@ LINGER_S = 0.2
 """Seconds that a batch of an endless run waits to fill."""
 
 RELINK_EVERY = dt.timedelta(seconds=10)
-RETAIN_EVERY = dt.timedelta(days=1)
+TIDY_EVERY = dt.timedelta(days=1)
 
 ON_FLINK = ("FlinkRunner", "PortableRunner")
 
@@ -82,7 +82,7 @@ def run_local(options: JobOptions, stop: threading.Event | None = None) -> int:
     graph = local_graph(options)
     chores: list[Callable[[], None]] = [
         Every(RELINK_EVERY, opened.relink, edges.utc_now),
-        Every(RETAIN_EVERY, opened.retain, edges.utc_now),
+        Every(TIDY_EVERY, opened.tidy, edges.utc_now),
     ]
     if options.audit_hours:
         period = dt.timedelta(hours=options.audit_hours)

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from consistency import amiss
 
 from dealmail.io import schema
 from dealmail.io.consent_flow import SignIn, SignInError, same_account
 from dealmail.io.google_signin import missing_scopes
+from dealmail.io.opt_out import forget_opted_out
 from dealmail.io.vault import Vault
 
 SECONDS = dt.timedelta(seconds=20)
@@ -161,6 +163,23 @@ def test_off_forgets_the_token_even_where_its_key_is_lost(gmails: Any) -> None:
     )
     assert stored(gmails) == []
     assert actions(gmails, alice)[-1] == ("revoked", "not revoked at Google: VaultError")
+
+
+def test_what_an_opt_out_that_was_cut_off_has_left_is_removed_later(gmails: Any) -> None:
+    alice, bob = gmails.connect("alice"), gmails.connect("bob")
+    for mailbox in (alice, bob):
+        gmails.deliver(mailbox, "Shared", age=1, message_id=f"shared-{gmails.domain}")
+        gmails.deliver(mailbox, "Alone", age=1)
+        gmails.sync(mailbox)
+    gmails.mailboxes.turn_off(alice, "alice")  # and here the process ended
+    assert forget_opted_out(gmails.database, "t1", gmails.clock) == 0  # the team keeps them
+    gmails.database.transaction(lambda c: c.execute(sa.update(schema.team).values(settings={"on_opt_out": "erase"})))
+    assert forget_opted_out(gmails.database, "t2", gmails.clock) == 0
+    assert forget_opted_out(gmails.database, "t1", gmails.clock) == 2
+    assert gmails.counts(alice) == {"pending": 2}
+    assert gmails.counts(bob) == {"customer": 2}
+    assert amiss(gmails.database) == []
+    assert forget_opted_out(gmails.database, "t1", gmails.clock) == 0
 
 
 def test_off_takes_the_copies_where_the_team_decided_so(gmails: Any, sign_in: Any) -> None:
