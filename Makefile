@@ -29,7 +29,7 @@ test: setup lint types ## linters, type checker and all tests
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 quick: setup ## the tests that take seconds
-	@$(BIN)/python -m pytest -m "not slow and not mariadb and not elasticsearch and not prism and not flink and not corpus"
+	@$(BIN)/python -m pytest -m "not slow and not mariadb and not elasticsearch and not prism and not flink and not pubsub_emulator and not corpus"
 
 lint: setup
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -104,19 +104,22 @@ class PullSource:
 
     def close(self) -> None:
         """Stop pulling and give back what nobody took."""
-        self._give_back()  # before the stream ends: it waits for what was neither acknowledged nor given back
-        self._pulling.cancel()
-        self._give_back()
         from google.api_core import exceptions
 
+        self._pulling.cancel()
         with contextlib.suppress(exceptions.GoogleAPICallError, TimeoutError):
             self._pulling.result(timeout=10)
-        self._client.close()
-
-    def _give_back(self) -> None:
+        # Only now: what is given back while the stream is open comes down the same stream once more, and is lost there.
+        waiting: list[str] = []
         with contextlib.suppress(queue.Empty):
             while True:
-                self._waiting.get_nowait().nack()
+                waiting.append(self._waiting.get_nowait().ack_id)
+        if waiting:
+            with contextlib.suppress(exceptions.GoogleAPICallError):  # then they come again when their lease has run out
+                self._client.modify_ack_deadline(
+                    subscription=self._spec.subscription, ack_ids=waiting, ack_deadline_seconds=0
+                )
+        self._client.close()
 
     def _open(self) -> Any:
         return self._client.subscribe(
