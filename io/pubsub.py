@@ -115,7 +115,9 @@ class PullSource:
             while True:
                 waiting.append(self._waiting.get_nowait().ack_id)
         if waiting:
-            with contextlib.suppress(exceptions.GoogleAPICallError):  # then they come again when their lease has run out
+            with contextlib.suppress(
+                exceptions.GoogleAPICallError
+            ):  # then they come again when their lease has run out
                 self._client.modify_ack_deadline(
                     subscription=self._spec.subscription, ack_ids=waiting, ack_deadline_seconds=0
                 )
