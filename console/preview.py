@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from .connecting import google_settings, known_mailbox, open_vault, utc_now
 from .context import Settings, with_settings
@@ -76,7 +77,7 @@ def look_at(
             continue
         if isinstance(made, CustomerMail):
             learning.shown |= set(made.context)
-            found.imported.append(dataclasses.replace(made, body=dataclasses.replace(made.body, text="", spans=())))
+            found.imported.append(dataclasses.replace(made, body=msgspec.structs.replace(made.body, text="", spans=())))
             count("imported", made.rule, sender)
         elif made.context:
             doubtful.append((made.rule, sender, made.context))

@@ -23,12 +23,14 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ..transforms.errors import DealmailError
-from . import schema, secret_refs
+from . import cloud_kms, schema, secret_refs
 from .database import Database
 
 _SEALING: Final = b"dealmail: sealing tokens, v1"
 _DIGESTS: Final = b"dealmail: digests, v1"
 _SHORTEST: Final = 16
+
+KMS: Final = "kms:"
 
 Unwrap = Callable[[str], str]
 """A KMS hook: what the secret ref holds in, the key material out. It runs once, when the vault is opened."""
@@ -41,32 +43,26 @@ class VaultError(DealmailError):
 def read_keys(ref: str, unwrap: Unwrap | None = None) -> tuple[bytes, ...]:
     """The key material that `ref` names, newest first; `unwrap` opens it where a KMS wrapped it.
 
+    A ref `kms:KEY:REF` is opened by Google Cloud KMS (io/cloud_kms.py): KEY is its key, REF names what it wrapped.
+
     Raises:
-        VaultError: no key, or one of fewer than 16 characters.
+        VaultError: no key, one of fewer than 16 characters, or the KMS does not open it.
         SecretNotFoundError: `ref` cannot be read.
     """
+    if ref.startswith(KMS):
+        key_name, _, ref = ref.removeprefix(KMS).partition(":")
+        unwrap = cloud_kms.unwrapper(key_name)
     held = secret_refs.resolve(ref)
-    keys = tuple(key.encode() for key in re.split(r"[\s,]+", unwrap(held) if unwrap else held) if key)
+    try:
+        material = unwrap(held) if unwrap else held
+    except cloud_kms.KmsError as error:
+        raise VaultError(f"{ref} is not opened by its KMS: {error}") from None
+    keys = tuple(key.encode() for key in re.split(r"[\s,]+", material) if key)
     if not keys:
         raise VaultError(f"{ref} holds no key; write 32 random bytes as base64 there")
     if short := next((len(key) for key in keys if len(key) < _SHORTEST), None):
         raise VaultError(f"{ref} holds a key of {short} characters; the least is {_SHORTEST}")
     return keys
-
-
-def google_kms(key_name: str) -> Unwrap:
-    """A KMS hook for Google Cloud KMS: the secret ref then holds base64 of key material encrypted with `key_name`.
-
-    `key_name` is projects/P/locations/L/keyRings/R/cryptoKeys/K.
-    """
-
-    def unwrap(wrapped: str) -> str:
-        from google.cloud import kms
-
-        answer = kms.KeyManagementServiceClient().decrypt(name=key_name, ciphertext=base64.b64decode(wrapped))
-        return answer.plaintext.decode("ascii")
-
-    return unwrap
 
 
 class Vault:

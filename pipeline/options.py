@@ -144,7 +144,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="name of the OAuth client's JSON, for tokens of consented mailboxes",
     )
     add("--token_key", default="", metavar="SECRET", help="name of the key that encrypts tokens (default: env:DEALMAIL_KEY, "
-        "else a file beside the SQLite database)")  # fmt: skip
+        "else a file beside the SQLite database); kms:KEY:SECRET where Cloud KMS wrapped it")  # fmt: skip
     add(
         "--poll_minutes",
         type=float,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import json
 import pathlib
@@ -15,10 +16,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from click.testing import Result
+from kms_standin import KmsStandIn
 
-from dealmail.io import schema
+from dealmail.io import cloud_kms, schema
 from dealmail.io.database import Database, DatabaseSpec
 from dealmail.io.mailboxes import Mailboxes, mailbox_id
+from dealmail.io.vault import Vault
 from dealmail.sandbox.client import SandboxClient
 from dealmail.sandbox.service import Sandbox, Settings
 
@@ -215,3 +218,32 @@ def test_keys_rotate_seals_with_the_newest_key(
     assert sealed() != before
     file.write_text(file.read_text().split()[0])
     assert connected("preview", ALICE).exit_code == 0
+
+
+def test_a_key_that_a_kms_has_wrapped_seals_and_opens_tokens(
+    at_gmail: Run,
+    admin: SandboxClient,
+    sqlite_database: Database,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    key = "projects/corp/locations/global/keyRings/mail/cryptoKeys/tokens"
+    (tmp_path / "sa.json").write_text(json.dumps(admin.service_account()))
+    with KmsStandIn(key) as kms:
+        monkeypatch.setenv(cloud_kms.ENDPOINT, kms.endpoint)
+        sealed = cloud_kms._client().encrypt(name=key, plaintext=b"a-key-of-many-characters").ciphertext
+        (tmp_path / "wrapped").write_text(base64.b64encode(sealed).decode())
+        named = ("--token-key", f"kms:{key}:file:{tmp_path}/wrapped")
+        assert at_gmail("import", "on", ALICE).exit_code == 0
+        assert at_gmail(*named, "connect", ALICE, "--delegated", str(tmp_path / "sa.json")).exit_code == 0
+        admin.deliver(ALICE, mail("carol@acme.example", "Order"))
+        assert "carol@acme.example: Order" in at_gmail(*named, "preview", ALICE).output
+        with sqlite_database.reading() as connection:
+            token = bytes(connection.scalar(sa.select(schema.credential.c.ciphertext)) or b"")
+        box = mailbox_id("default", ALICE)
+        assert Vault((b"a-key-of-many-characters",)).open(box, token)["subject"] == ALICE
+        (tmp_path / "wrapped").write_text(base64.b64encode(sealed[:-1] + b"x").decode())
+        refused = at_gmail(*named, "preview", ALICE)
+        assert (refused.exit_code, len(refused.stderr.splitlines())) == (1, 1)
+    assert kms.asked[0] == "Encrypt"
+    assert set(kms.asked[1:]) == {"Decrypt"}

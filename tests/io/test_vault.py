@@ -51,7 +51,7 @@ def test_keys_come_from_a_secret_ref_or_through_a_kms(tmp_path: Any) -> None:
     file = tmp_path / "key"
     file.write_text(f"{NEW.decode().replace(' ', '-')}\n{OLD.decode().replace(' ', '-')}\n")
     assert read_keys(f"file:{file}") == (NEW.replace(b" ", b"-"), OLD.replace(b" ", b"-"))
-    wrapped = tmp_path / "wrapped"
+    wrapped = tmp_path / "wrapped"  # Cloud KMS is in test_cloud_kms.py; any other hook is a function
     wrapped.write_text(base64.b64encode(b"0123456789abcdef").decode())
     assert read_keys(f"file:{wrapped}", lambda held: base64.b64decode(held).decode()) == (b"0123456789abcdef",)
     for text, problem in (("", "no key"), ("short", "5 characters")):
