@@ -30,7 +30,7 @@ def import_(settings: Settings, file: pathlib.Path, team_name: str, replace: boo
 
     The team (--team, else `default`) is made where it is new, and so is a SQLite database.
     """
-    from ..io.crm import DatabaseDirectories
+    from ..io.crm import load_directory
     from ..io.crm_csv import CrmFileError
     from ..io.crm_import import import_csv
     from ..io.relink import relink
@@ -48,11 +48,9 @@ def import_(settings: Settings, file: pathlib.Path, team_name: str, replace: boo
             )
         except CrmFileError as error:
             raise BadInputError(f"{file} was not imported: {'; '.join(error.problems)}") from None
-        moved = (
-            relink(database, DatabaseDirectories(database), settings.team or DEFAULT_TEAM, utc_now)
-            if done.is_change
-            else 0
-        )
+        moved = 0
+        if done.is_change:
+            moved = relink(database, load_directory(database, settings.team or DEFAULT_TEAM), utc_now)
     for name, change in done.tables.items():
         total = change.added + change.changed + change.unchanged
         if total or change.removed:

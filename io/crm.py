@@ -20,7 +20,7 @@ from .database import Database
 _log = logging.getLogger(__name__)
 _PAGE = 5_000
 QUICK_BUILD_S = 0.5
-"""A directory that took no longer than this is rebuilt while the caller waits; a slower one in the background."""
+"""A directory that took no longer than this to build is built anew while the caller waits; a slower one in the background."""
 
 
 class UnknownTeamError(DealmailError):
@@ -51,10 +51,7 @@ class DatabaseDirectories:
     def __init__(
         self, database: Database, time_to_live_s: float = 5.0, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        """Whoever gives no version is answered with a directory that was the newest at most `time_to_live_s` ago.
-
-        A team so large that its directory takes longer than QUICK_BUILD_S to build gets the old one until the new one stands.
-        """
+        """Whoever gives no version is answered with a directory that was the newest at most `time_to_live_s` ago."""
         self._database = database
         self._time_to_live_s = time_to_live_s
         self._monotonic = monotonic
@@ -62,7 +59,10 @@ class DatabaseDirectories:
         self._lock = threading.Lock()
 
     def directory(self, team_id: str, version: int | None = None) -> CrmDirectory:
-        """The directory of `team_id`, at least as new as `version`; None: as new as the time-to-live promises.
+        """The directory of `team_id`, as new as `version`; None: as new as the time-to-live promises.
+
+        No mail waits for a large one to be built anew: the old one answers until the new one stands. It says its version, and
+        settling hands back what an outdated version kept out.
 
         Raises:
             UnknownTeamError: there is no such team.
@@ -71,22 +71,30 @@ class DatabaseDirectories:
         shelf = self._shelf(team_id)
         current = shelf.directory
         if current is not None:
-            if version is not None and current.version >= version:
+            if not self._is_outdated(shelf, current, version):
                 return current
-            if version is None and self._monotonic() - shelf.checked_at < self._time_to_live_s:
-                return current
-            if version is None and shelf.build_s > QUICK_BUILD_S:
+            if shelf.build_s > QUICK_BUILD_S:
                 self._refresh_later(team_id, shelf)
                 return current
         with shelf.lock:
             current = shelf.directory
-            if current is None or version is None or current.version < version:
+            if current is None or self._is_outdated(shelf, current, version):
                 self._refresh(team_id, shelf)
             assert shelf.directory is not None
             return shelf.directory
 
-    def refresh(self, team_id: str) -> None:
-        """Bring the team's directory to the newest version now: between two passes, so that no mail waits for it.
+    def newest(self, team_id: str) -> CrmDirectory | None:
+        """The directory of the team's CRM as it is now; None while a large one is being built in the background.
+
+        Raises:
+            UnknownTeamError: there is no such team.
+            StoreUnavailableError: the database cannot be reached.
+        """
+        directory = self.directory(team_id, version := _version(self._database, team_id))
+        return directory if directory.version >= version else None
+
+    def refresh(self, team_id: str) -> CrmDirectory:
+        """Bring the team's directory to the newest version now, however long that takes.
 
         Raises:
             UnknownTeamError: there is no such team.
@@ -95,6 +103,13 @@ class DatabaseDirectories:
         shelf = self._shelf(team_id)
         with shelf.lock:
             self._refresh(team_id, shelf)
+            assert shelf.directory is not None
+            return shelf.directory
+
+    def _is_outdated(self, shelf: _Shelf, directory: CrmDirectory, version: int | None) -> bool:
+        if version is not None:
+            return directory.version < version
+        return self._monotonic() - shelf.checked_at >= self._time_to_live_s
 
     def _shelf(self, team_id: str) -> _Shelf:
         with self._lock:

@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from ..transforms.crm_directory import CrmDirectory
 from ..transforms.records import Link, Participant
 from . import removal, schema
-from .crm import DatabaseDirectories
 from .database import Database
 
 _PAGE = 500
@@ -30,18 +29,15 @@ def behind(database: Database) -> list[str]:
         return list(connection.scalars(query))
 
 
-def relink(database: Database, directories: DatabaseDirectories, team_id: str, now: Callable[[], dt.datetime]) -> int:
-    """Bring the links of all the team's stored mail to what its CRM says now; how many engagements changed.
+def relink(database: Database, directory: CrmDirectory, now: Callable[[], dt.datetime]) -> int:
+    """Bring the links of all stored mail of the directory's team to what it says; how many engagements changed.
 
     Mail that no longer belongs to anybody keeps its place, without links. Works page by page, in short transactions.
 
     Raises:
-        UnknownTeamError: there is no such team.
         StoreUnavailableError: the database cannot be reached; what was done so far stays.
     """
-    directories.refresh(team_id)
-    directory = directories.directory(team_id)
-    changed, after = 0, ""
+    team_id, changed, after = directory.team_id, 0, ""
     while True:
         ids = _page(database, team_id, after)
         if not ids:

@@ -155,9 +155,13 @@ class OpenEdges:
         return [mailbox.id for mailbox in Mailboxes(self.database, utc_now).all(import_on=True)]
 
     def relink(self) -> None:
-        """Bring the links of stored mail to what the CRM says now, for the teams whose CRM has changed since."""
+        """Bring the links of stored mail to what the CRM says now, for the teams whose CRM has changed since.
+
+        A team whose directory takes long to build has its turn once that stands: the passes do not wait for it.
+        """
         for team in relink.behind(self.database):
-            relink.relink(self.database, self.directories, team, utc_now)
+            if directory := self.directories.newest(team):
+                relink.relink(self.database, directory, utc_now)
 
     def tidy(self) -> None:
         """Remove what a team's settings no longer keep: old mail, and copies of users who turned import off."""

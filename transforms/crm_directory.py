@@ -1,22 +1,19 @@
 """CrmDirectory: one team's people, domains and blocklists in a compact form, and the questions a mail asks of it.
 
-A million contacts take about 60 MB: an address is kept as a 128-bit digest in sorted numpy arrays, never as text, so no
-second look at stored bytes is needed (two of a million addresses share a digest with probability 1e-27).
+A million contacts take about 32 MB where ids are UUIDs: an address is kept as a digest, never as text. So an old directory and
+the one that replaces it fit into 100 MB together, with what building takes.
 """
 
 from __future__ import annotations
 
-import array
 import dataclasses
 import datetime as dt
-import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
-
-import numpy as np
+from typing import Final
 
 from .addresses import identity
 from .blocklist import Blocklist
+from .compact import Index, Numbering, Numbers, Strings
 from .domains import company_domain, crm_address, crm_domain, is_free_mail, registrable_domain, suffixes
 from .records import Link, LinkKind, Participant
 from .settings import TeamSettings
@@ -45,75 +42,6 @@ class CrmRows:
     settings: TeamSettings = dataclasses.field(default_factory=TeamSettings)
 
 
-class _Strings:
-    """Many short strings in one block of bytes."""
-
-    __slots__ = ("_blob", "_ends")
-
-    def __init__(self) -> None:
-        self._blob: Any = bytearray()
-        self._ends: Any = array.array("I", [0])
-
-    def add(self, text: str) -> int:
-        """Keep `text`; returns its number."""
-        self._blob += text.encode("utf-8", "surrogatepass")
-        self._ends.append(len(self._blob))
-        return len(self._ends) - 2
-
-    def seal(self) -> None:
-        """No more comes: give spare room back."""
-        self._blob, self._ends = bytes(self._blob), np.array(self._ends, dtype=np.uint32)
-
-    def __getitem__(self, number: int) -> str:
-        return str(self._blob[int(self._ends[number]) : int(self._ends[number + 1])], "utf-8", "surrogatepass")
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held."""
-        return len(self._blob) + int(self._ends.nbytes)
-
-
-class _Index:
-    """A multimap from text to row numbers: sorted digests and the rows beside them."""
-
-    __slots__ = ("_digests", "_high", "_low", "_numbers", "_rows")
-
-    def __init__(self) -> None:
-        self._digests = bytearray()
-        self._numbers = array.array("I")
-
-    def add(self, key: str, row: int) -> None:
-        """Let `key` lead to `row` too."""
-        self._digests += _digest(key)
-        self._numbers.append(row)
-
-    def seal(self) -> None:
-        """No more comes: sort. Rows of one key are in the order they were added."""
-        pairs = np.frombuffer(bytes(self._digests), dtype=">u8").reshape(-1, 2)
-        order = np.argsort(pairs[:, 0], kind="stable")
-        self._high = pairs[:, 0].astype(np.uint64)[order]
-        self._low = pairs[:, 1].astype(np.uint64)[order]
-        self._rows = np.array(self._numbers, dtype=np.uint32)[order]
-        del self._digests, self._numbers
-
-    def get(self, key: str) -> list[int]:
-        """The rows of `key`."""
-        digest = _digest(key)
-        high = np.uint64(int.from_bytes(digest[:8], "big"))
-        start = int(self._high.searchsorted(high))
-        found = []
-        while start < len(self._high) and self._high[start] == high:
-            if int(self._low[start]) == int.from_bytes(digest[8:], "big"):
-                found.append(int(self._rows[start]))
-            start += 1
-        return found
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held."""
-        return int(self._high.nbytes + self._low.nbytes + self._rows.nbytes)
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class Match:
     """One record that an address leads to: by which tier (0 contact, 1 lead, 2 domain) and how good within it (less is better)."""
@@ -136,13 +64,11 @@ class CrmDirectory:
         self._users = {own: user_id for user_id, address in rows.users if (own := identity(crm_address(address)))}
         self._own = frozenset(domain for domain in map(crm_domain, rows.own_domains) if _can_be_own(domain))
         self._blocklist = Blocklist.build(rows.blocked)
-        self._accounts, self._account_rows = _Strings(), dict[str, int]()
+        self._accounts, self._account_numbers = Strings(), Numbering()
         self._load_leads(rows.leads)
-        self._load_contacts(rows.contacts)
         self._load_domains(rows.account_domains)
         self._load_opportunities(rows.opportunities)
-        self._accounts.seal()
-        del self._account_rows, self._wanted
+        self._load_contacts(rows.contacts)
         self._cache: dict[str, tuple[Match, ...]] = {}
 
     @classmethod
@@ -213,7 +139,7 @@ class CrmDirectory:
         """Bytes of the large arrays."""
         tables = (
             self._accounts, self._contacts, self._leads, self._opportunities, self._owners, self._by_contact, self._by_lead,
-            self._by_domain, self._by_host, self._by_account, self._contact_account, self._opened, self._owner_of,
+            self._by_domain, self._by_host, self._by_account, self._contact_account, self._domain_account, self._opened, self._owner_of,
         )  # fmt: skip
         return sum(int(table.nbytes) for table in tables)
 
@@ -222,30 +148,29 @@ class CrmDirectory:
     def _account(self, account_id: str | None) -> int:
         if not account_id:
             return _NONE
-        number = self._account_rows.get(account_id)
-        if number is None:
-            number = self._account_rows[account_id] = self._accounts.add(account_id)
+        number, is_new = self._account_numbers.number(account_id)
+        if is_new:
+            self._accounts.add(account_id)
         return number
 
     def _load_leads(self, rows: Iterable[tuple[str, str, str | None]]) -> None:
-        self._leads, self._by_lead = _Strings(), _Index()
+        self._leads, self._by_lead = Strings(), Index()
         self._converted: dict[int, str] = {}
         for lead_id, address, contact_id in rows:
             key = crm_address(address)
             if not key:
                 continue
-            number = self._leads.add(lead_id)
-            self._by_lead.add(key, number)
+            self._leads.add(lead_id)
+            number = self._by_lead.add(key)
             if contact_id:
                 self._converted[number] = contact_id
         self._wanted = set(self._converted.values())
         self._account_of_converted: dict[str, int] = {}
-        self._leads.seal()
         self._by_lead.seal()
 
     def _load_contacts(self, rows: Iterable[tuple[str, str, str | None]]) -> None:
-        self._contacts, self._by_contact = _Strings(), _Index()
-        accounts = array.array("I")
+        self._contacts, self._by_contact = Strings(), Index()
+        self._contact_account = Numbers()
         for contact_id, address, account_id in rows:
             key = crm_address(address)
             account = self._account(account_id)
@@ -253,38 +178,38 @@ class CrmDirectory:
                 self._account_of_converted[contact_id] = account
             if not key:
                 continue
-            self._by_contact.add(key, self._contacts.add(contact_id))
-            accounts.append(account)
-        self._contact_account = np.array(accounts, dtype=np.uint32)
-        self._contacts.seal()
+            self._contacts.add(contact_id)
+            self._contact_account.append(account)
+            self._by_contact.add(key)
+        del self._account_numbers, self._wanted
         self._by_contact.seal()
 
     def _load_domains(self, rows: Iterable[tuple[str, str]]) -> None:
-        self._by_domain, self._by_host = _Index(), _Index()
+        self._by_domain, self._by_host = Index(), Index()
+        self._domain_account = Numbers()
         for domain, account_id in rows:
             host = crm_domain(domain)
             company = company_domain(host)
             if company is None or self.is_own_domain(host) or self.is_own_domain(company):
                 continue
             account = self._account(account_id)
-            self._by_domain.add(company, account)
-            self._by_host.add(host.removeprefix("www.") if host != company else host, account)
+            self._by_domain.add(company)
+            self._by_host.add(host.removeprefix("www.") if host != company else host)
+            self._domain_account.append(account)
         self._by_domain.seal()
         self._by_host.seal()
 
     def _load_opportunities(self, rows: Iterable[tuple[str, str, str | None, dt.date]]) -> None:
-        self._opportunities, self._owners, self._by_account = _Strings(), _Strings(), _Index()
+        self._opportunities, self._owners, self._by_account = Strings(), Strings(), Index()
         owner_rows: dict[str, int] = {}
-        opened, owner_of = array.array("I"), array.array("I")
+        self._opened, self._owner_of = Numbers(), Numbers()
         for opportunity_id, account_id, owner, opened_on in rows:
-            self._by_account.add(account_id, self._opportunities.add(opportunity_id))
-            opened.append(opened_on.toordinal())
+            self._opportunities.add(opportunity_id)
+            self._by_account.add(account_id)
+            self._opened.append(opened_on.toordinal())
             if owner and owner not in owner_rows:
                 owner_rows[owner] = self._owners.add(owner)
-            owner_of.append(owner_rows[owner] if owner else _NONE)
-        self._opened, self._owner_of = np.array(opened, dtype=np.uint32), np.array(owner_of, dtype=np.uint32)
-        self._opportunities.seal()
-        self._owners.seal()
+            self._owner_of.append(owner_rows[owner] if owner else _NONE)
         self._by_account.seal()
 
     # --- asking
@@ -304,7 +229,7 @@ class CrmDirectory:
         rows = self._by_contact.get(address)
         via = "contact.ambiguous" if len(rows) > 1 else "contact"
         for row in rows:
-            account = self._account_id(int(self._contact_account[row]))
+            account = self._account_id(self._contact_account[row])
             yield Match(0, 0 if account else 1, "contact", self._contacts[row], account, via)
         leads = self._by_lead.get(address)
         via = "lead.ambiguous" if len(leads) > 1 else "lead"
@@ -321,13 +246,13 @@ class CrmDirectory:
         company = company_domain(domain)
         if company is None:
             return
-        accounts = sorted({self._accounts[row] for row in self._by_domain.get(company)})
+        accounts = sorted({self._accounts[self._domain_account[row]] for row in self._by_domain.get(company)})
         if not accounts:
             return
         grades: dict[str, int] = {}
         for distance, host in enumerate(suffixes(domain)):
             for row in self._by_host.get(host):
-                grades.setdefault(self._accounts[row], distance)
+                grades.setdefault(self._accounts[self._domain_account[row]], distance)
             if host == company:
                 break
         via = "domain.ambiguous" if len(accounts) > 1 else "domain"
@@ -341,10 +266,10 @@ class CrmDirectory:
         ranked: dict[str, tuple[int, int, int, str]] = {}
         for place, account in enumerate(accounts):
             for row in self._by_account.get(account):
-                owner = int(self._owner_of[row])
+                owner = self._owner_of[row]
                 is_owner_on = owner != _NONE and self._owners[owner] in users
                 target = self._opportunities[row]
-                order = (min(place, 1), 0 if is_owner_on else 1, -int(self._opened[row]), target)
+                order = (min(place, 1), 0 if is_owner_on else 1, -self._opened[row], target)
                 ranked[target] = min(ranked.get(target, order), order)
         return sorted(ranked, key=ranked.__getitem__)
 
@@ -363,7 +288,3 @@ def _keep_best(
 def _can_be_own(domain: str) -> bool:
     """Everybody at gmail.com or below co.uk would be internal otherwise."""
     return bool(domain) and not is_free_mail(domain) and (registrable_domain(domain) is not None or "." not in domain)
-
-
-def _digest(key: str) -> bytes:
-    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -70,7 +70,7 @@ def is_ip_literal(domain: str) -> bool:
     return True
 
 
-@functools.lru_cache(maxsize=16384)
+@functools.lru_cache(maxsize=4096)
 def registrable_domain(domain: str) -> str | None:
     """The part of a normalized `domain` that somebody registered (publicsuffix.org, private section included).
 
@@ -103,7 +103,7 @@ def is_shared_host(domain: str) -> bool:
     return any(suffix in SHARED_HOSTS for suffix in suffixes(domain))
 
 
-@functools.lru_cache(maxsize=16384)
+@functools.lru_cache(maxsize=4096)
 def company_domain(domain: str) -> str | None:
     """The registrable domain of `domain` if it can stand for one company, else None."""
     if is_free_mail(domain) or is_disposable(domain) or is_shared_host(domain):

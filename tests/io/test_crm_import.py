@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
+import itertools
+import json
 import random
+import threading
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from dealmail.io import crm_import, relink, schema
+from dealmail.io.correspondence import DatabaseCorrespondence
 from dealmail.io.crm import DatabaseDirectories, UnknownTeamError, crm_stamps
 from dealmail.io.crm_csv import CrmFileError
-from dealmail.transforms.records import Participant
+from dealmail.io.vault import Digests
+from dealmail.transforms.normalize_messages import normalize
+from dealmail.transforms.records import FetchedMessage, Participant
+from dealmail.transforms.select_customer_mail import select
+
+KEY = Digests((b"a key for tests, 32 bytes long..",))
 
 FILE = """kind,id,name,address,domain,account_id,company,owner,is_open,opened_on,closed_on,user_id,pattern
 user,u1,Alice Archer,Alice@Corp.example,,,,,,,,,
@@ -165,6 +175,57 @@ def test_directories_follow_the_versions(sales: Any) -> None:
         directories.directory("nobody")
 
 
+class HeldBack:
+    """A clock of seconds: a directory takes two to build, and whoever builds one in the background is held until `gate` opens."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self._reads = itertools.count()
+
+    def __call__(self) -> float:
+        if threading.current_thread() is not threading.main_thread():
+            assert self.gate.wait(60)
+        return 2.0 * next(self._reads)
+
+
+def test_no_mail_waits_for_a_large_directory_and_none_is_lost_by_the_old_one(sales: Any) -> None:
+    load(sales, FILE)
+    box = live_box(sales)
+    clock = HeldBack()
+    directories = DatabaseDirectories(sales.database, 1e9, clock)
+    old = directories.directory("t1")
+    load(sales, "kind,id,address\nlead,l2,new@later.example\n")
+
+    def decide(claim: Any) -> Any:
+        """As the graph decides: by the directory at hand, told that version 2 exists."""
+        fields = [{"name": "From", "value": "new@later.example"}, {"name": "To", "value": "alice@corp.example"}]
+        payload = {
+            "internalDate": "1767225600000",
+            "labelIds": ["INBOX"],
+            "payload": {"mimeType": "text/plain", "headers": fields},
+        }
+        crm = directories.directory("t1", 2)
+        message = normalize(FetchedMessage(dataclasses.replace(claim, window_from=None), json.dumps(payload).encode()))
+        nobody = DatabaseCorrespondence(sales.database, KEY)
+        return dataclasses.replace(select(message, crm, nobody, now=sales.clock()), crm_version=crm.version)
+
+    (claim,) = sales.claim(box, ["g1"])
+    decision = decide(claim)
+    assert directories.directory("t1", 2) is old
+    assert directories.newest("t1") is None
+    assert (decision.rule, decision.crm_version) == ("crm.no_match", 1)
+    sales.settlements.settle([decision])
+    assert sales.ledger.explain(box, "g1").state == "pending"
+
+    clock.gate.set()
+    assert directories.refresh("t1").version == 2  # waits for the one that is being built
+    assert directories.newest("t1") is directories.directory("t1", 2)
+    sales.clock.advance(minutes=1)
+    (claim,) = sales.claim(box, ["g1"])
+    sales.settlements.settle([decide(claim)])
+    assert sales.ledger.explain(box, "g1").outcome == "imported"
+
+
 def test_links_of_stored_mail_follow_the_crm(sales: Any, mail: Any) -> None:
     load(sales, FILE)
     load(sales, FILE, team="t2")
@@ -176,8 +237,8 @@ def test_links_of_stored_mail_follow_the_crm(sales: Any, mail: Any) -> None:
         links = directories.directory(team).links([person])
         sales.settlements.settle([mail(claim, 1, sender=person, to=(), cc=(), links=links)])
     assert set(relink.behind(sales.database)) == {"t1", "t2"}
-    assert relink.relink(sales.database, directories, "t1", sales.clock) == 0
-    assert relink.relink(sales.database, directories, "t2", sales.clock) == 0
+    assert relink.relink(sales.database, directories.refresh("t1"), sales.clock) == 0
+    assert relink.relink(sales.database, directories.refresh("t2"), sales.clock) == 0
     assert relink.behind(sales.database) == []
 
     load(sales, "kind,id,name,domain\naccount,a2,New employer,\n")
@@ -187,7 +248,7 @@ def test_links_of_stored_mail_follow_the_crm(sales: Any, mail: Any) -> None:
     )
     assert relink.behind(sales.database) == ["t1"]
     sales.database.transaction(lambda c: c.execute(sa.delete(schema.search_outbox)))
-    assert relink.relink(sales.database, directories, "t1", sales.clock) == 1
+    assert relink.relink(sales.database, directories.refresh("t1"), sales.clock) == 1
     link = schema.engagement_link.c
     with sales.database.reading() as connection:
         query = sa.select(link.kind, link.target_id).where(link.team_id == "t1", link.is_primary)
@@ -195,7 +256,7 @@ def test_links_of_stored_mail_follow_the_crm(sales: Any, mail: Any) -> None:
         outbox = connection.execute(sa.select(schema.search_outbox.c.team_id, schema.search_outbox.c.version)).all()
         versions = sa.select(schema.engagement.c.team_id, schema.engagement.c.version)
         assert outbox == connection.execute(versions.where(schema.engagement.c.team_id == "t1")).all()
-    assert relink.relink(sales.database, directories, "t1", sales.clock) == 0
+    assert relink.relink(sales.database, directories.refresh("t1"), sales.clock) == 0
 
 
 def test_all_engagements_are_relinked_over_many_pages(
@@ -207,5 +268,5 @@ def test_all_engagements_are_relinked_over_many_pages(
     claims = sales.claim(box, [f"g{n:04d}" for n in range(1100)])
     sales.settlements.settle([mail(claim, n) for n, claim in enumerate(claims)])
     directories = DatabaseDirectories(sales.database)
-    assert relink.relink(sales.database, directories, "t1", sales.clock) == 1100
+    assert relink.relink(sales.database, directories.refresh("t1"), sales.clock) == 1100
     assert sales.dump(schema.engagement_link)["engagement_link"] == []

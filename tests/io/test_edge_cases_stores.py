@@ -208,11 +208,11 @@ def test_case_63_what_the_crm_changes_between_match_and_write_is_put_right(sales
 
     text, expected = CHANGES[change]
     crm_import.import_csv(sales.database, "t1", text, sales.clock, replace=True)
-    relink.relink(sales.database, directories, "t1", sales.clock)
+    relink.relink(sales.database, directories.refresh("t1"), sales.clock)
     assert relink.behind(sales.database) == []
     sales.settlements.settle([matched])
     assert relink.behind(sales.database) == ["t1"]
-    relink.relink(sales.database, directories, "t1", sales.clock)
+    relink.relink(sales.database, directories.refresh("t1"), sales.clock)
     link = schema.engagement_link.c
     assert set(map(tuple, rows(sales.database, sa.select(link.kind, link.target_id)))) == expected
     assert len(sales.dump(schema.engagement)["engagement"]) == 1

@@ -111,7 +111,7 @@ class World:
             "replace": lambda: crm_import.import_csv(
                 self.database, team, "kind,id,domain\naccount,a2,other.example\n", sales.clock, replace=True
             ),
-            "relink": lambda: relink.relink(self.database, self.directories, team, sales.clock),
+            "relink": lambda: relink.relink(self.database, self.directories.refresh(team), sales.clock),
             "directory": lambda: self.directories.directory(team).team_id,
             "known": lambda: DatabaseCorrespondence(self.database, DIGESTS).known(team, ["x", "y"]) and None,
             "erase person": lambda: self.erasing.erase(Erasure(team, person="p0@customer.example")),
