@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from collections.abc import Callable
 
 from hypothesis import strategies as st
 
+from dealmail.transforms import automated
 from dealmail.transforms.addresses import parse_addresses
+from dealmail.transforms.automated_evidence import Evidence
 from dealmail.transforms.charsets import clean_text, decode_text
 from dealmail.transforms.errors import MalformedMessageError
 from dealmail.transforms.headers import decode_value, normalize_message_id, read_references, read_subject
@@ -18,8 +21,10 @@ from dealmail.transforms.normalize_messages import normalize
 from dealmail.transforms.plain_text import read_text
 from dealmail.transforms.quotes import find_spans
 from dealmail.transforms.records import ClaimedMessage, FetchedMessage, RecordCoder
+from dealmail.transforms.settings import TeamSettings
 
 CLAIM = ClaimedMessage("t", "m0", "g0", "lease", "me@own.example")
+RULES = automated.rule_sets()[automated.newest()]
 
 
 def storable(text: str) -> None:
@@ -52,22 +57,42 @@ def charsets(data: bytes) -> None:
 
 
 def gmail(data: bytes) -> None:
-    """Gmail's JSON as it stands, and the same bytes as the body of a well-formed answer."""
-    encoded = base64.urlsafe_b64encode(data).decode()
-    for kind in ("text/plain; format=flowed", "text/html"):
-        root = {
-            "mimeType": kind.partition(";")[0],
-            "headers": [{"name": "Content-Type", "value": kind}],
-            "body": {"data": encoded},
-        }
-        storable(read_text(json.dumps({"payload": root}).encode()).text)
-    try:
-        message = normalize(FetchedMessage(CLAIM, data))
-        storable(message.subject)
-        RecordCoder().encode(message)
-        storable(read_text(data).text)
-    except MalformedMessageError:
-        pass
+    """Gmail's JSON as it stands."""
+    with contextlib.suppress(MalformedMessageError):
+        decide(data)
+
+
+BODIES = (
+    b"text/plain",
+    b"text/plain; format=flowed; delsp=yes",
+    b"text/html",
+    b"text/html; charset=utf-16",
+    b"multipart/alternative",
+    b"message/rfc822",
+)
+
+
+def body(data: bytes) -> None:
+    """A well-formed answer with these bytes for its body; the first of them says of what kind it is."""
+    kind = BODIES[data[0] % len(BODIES) if data else 0].decode()
+    encoded = base64.urlsafe_b64encode(data[1:]).decode()
+    fields = [("Content-Type", kind), ("From", "Info <info@acme.example>"), ("Subject", data[:200].decode("latin-1"))]
+    root = {
+        "mimeType": kind.partition(";")[0],
+        "headers": [{"name": name, "value": value} for name, value in fields],
+        "body": {"data": encoded},
+    }
+    decide(json.dumps({"internalDate": "1", "payload": root}).encode())
+
+
+def decide(payload: bytes) -> None:
+    """What the job does with one answer of Gmail, up to the rules."""
+    message = normalize(FetchedMessage(CLAIM, payload))
+    storable(message.subject)
+    RecordCoder().encode(message)
+    body = read_text(payload)
+    storable(body.text)
+    automated.judge(RULES, Evidence.of(message, body), TeamSettings())
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
@@ -76,7 +101,27 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "html": html,
     "charsets": charsets,
     "gmail": gmail,
+    "body": body,
 }
+
+SEEDS: dict[str, tuple[bytes, ...]] = {
+    "addresses": (b'"Quint, Zoe" <zoe@acme.example>, team: a@b.example, c@d.example;', "=?utf-8?q?A=2C?= <jörg@bücher.example>".encode()),
+    "headers": (b"=?utf-8?B?SGVsbG8=?= =?iso-2022-jp?B?GyRCRnxLXBsoQg==?=", b"<a@b.example> <c@d.example>", b"Thu, 5 Mar 2026 10:00:00 +0100 (CET)"),
+    "html": (
+        b'<html><style>.a{display:none}</style><p class=a>x</p><table><tr><td>1<td>2</table><ul><li><a href="http://a.example">b</a></ul><img src=x></html>',
+        b"<div>On Monday Zoe wrote:<blockquote type=cite>old</blockquote></div>-- <br>Zoe",
+    ),
+    "charsets": (b"iso-2022-jp\0\x1b$B$3$s\x1b(B", b"utf-7\0+AGE-", b"gb18030\0\xc4\xe3", b"utf-16\0\xff\xfea\0"),
+    "gmail": (
+        b'{"id":"g","internalDate":"1","labelIds":["INBOX"],"payload":{"mimeType":"multipart/mixed","headers":[{"name":"From","value":"A <a@b.example>"}],"parts":['
+        b'{"mimeType":"text/plain","body":{"data":"SGVsbG8"}},{"mimeType":"text/calendar","headers":[{"name":"Content-Type","value":"text/calendar; method=REQUEST"}]}]}}',
+    ),
+    "body": (
+        b"\0This message was created automatically by mail delivery software.\nFinal-Recipient: rfc822; a@b.example\n> old\n-- \nA",
+        b"\x02<p>Dear customer, <a href='https://acme.example/click?id=0123456789ab'>click here</a> to unsubscribe</p><blockquote>On Monday Zoe wrote</blockquote>",
+    ),
+}  # fmt: skip
+"""Where the coverage-guided fuzzer begins."""
 
 _HTML = st.lists(
     st.one_of(
@@ -85,6 +130,14 @@ _HTML = st.lists(
         st.text(max_size=20),
     ),
     max_size=60,
+)  # fmt: skip
+_LINES = st.lists(
+    st.one_of(
+        st.sampled_from(("On Mon, Zoe <z@a.example> wrote:", "> old", "-- ", "From: a@b.example", "Sent: Monday", "-----Original Message-----", "unsubscribe", "* item",
+                         "550 5.1.1 user unknown", "http://a.example/click/0123456789", "Le 5 mars 2026, Zoe a écrit :", "Dear customer,", "I am out of the office")),
+        st.text(alphabet="ab >-*_:.@<\t\u00e9\u200b", max_size=40),
+    ),
+    max_size=12,
 )  # fmt: skip
 _FIELD = st.text(alphabet='ab@.,;:<>()"\\[]= ?qQbB-_é\t\r\n', max_size=200)
 _PART = st.recursive(
@@ -104,6 +157,9 @@ INPUTS: dict[str, st.SearchStrategy[bytes]] = {
         st.tuples(_HTML, st.integers(1, 2_000)).map(lambda both: ("".join(both[0][:6]) * both[1] + "".join(both[0])).encode("utf-8", "replace")),
     ),
     "charsets": st.tuples(st.sampled_from((b"utf-8", b"iso-2022-jp", b"utf-7", b"utf-16", b"hz", b"gb2312", b"x", b"cp500")), st.binary(max_size=300)).map(b"\0".join),
+    "body": st.tuples(
+        st.integers(0, 5), st.one_of(st.binary(max_size=200), st.tuples(_LINES, st.integers(1, 5_000)).map(lambda both: "\n".join(both[0]).encode() * both[1])),
+    ).map(lambda both: bytes([both[0]]) + both[1][:1_500_000]),
     "gmail": st.one_of(
         st.binary(max_size=200),
         st.tuples(_PART, st.integers(-(2**62), 2**62)).map(lambda both: json.dumps({"internalDate": str(both[1]), "payload": both[0]}).encode()),
