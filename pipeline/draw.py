@@ -6,6 +6,7 @@ FILE ends in .dot (Graphviz's text, made here), or in .svg, .png or .pdf, which 
 from __future__ import annotations
 
 import pathlib
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ def as_dot() -> str:
         subscription="projects/project/subscriptions/gmail", token_key="env:DEALMAIL_KEY",  # noqa: S106 (a name)
     )  # fmt: skip
     root = beam.Pipeline(options=PipelineOptions(["--streaming"]))
+    shutil.rmtree(root.local_tempdir)  # made for every pipeline, and removed only by its run()
     lay_out_endless(root, options)
     shown = PipelineOptions([f"--render_leaf_composite_nodes={_STEPS_ONLY}"]).view_as(RenderOptions)
     return PipelineRenderer(root.to_runner_api(), shown).to_dot()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import shutil
 import threading
 import time
 from collections import Counter
@@ -85,8 +86,11 @@ class GraphPass:
         self._inbox = Inbox()
         self._options = PipelineOptions(["--experiments=beam_fn_api"])
         pipeline = beam.Pipeline(runner=FnApiRunner(), options=self._options)
-        build(pipeline, self._inbox)
-        self._proto = pipeline.to_runner_api(default_environment=environments.EmbeddedPythonEnvironment.default())
+        try:
+            build(pipeline, self._inbox)
+            self._proto = pipeline.to_runner_api(default_environment=environments.EmbeddedPythonEnvironment.default())
+        finally:
+            shutil.rmtree(pipeline.local_tempdir)  # made for every pipeline, and removed only by its run()
 
     def run(self, given: PassInput) -> Counter[str]:
         """Run one pass to its end; the counters it made, by name. What a step raises comes out as it is."""

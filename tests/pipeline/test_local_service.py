@@ -1,6 +1,7 @@
 """The local service: passes run, acknowledge after, give back on failure, and sleep when nothing is due."""
 
 import datetime as dt
+import tempfile
 import threading
 
 import apache_beam as beam
@@ -72,6 +73,12 @@ def test_a_graph_built_once_runs_over_other_input_each_time():
     assert passes.run(PassInput((b"c",))) == {"seen": 1}
     assert passes.run(PassInput()) == {}
     assert SEEN == [b"a", b"b", b"c"]
+
+
+def test_no_pass_leaves_anything_in_the_temporary_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    GraphPass(graph).run(PassInput((b"a",)))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_notifications_are_acknowledged_after_the_pass():
