@@ -77,6 +77,8 @@ class Result:
     verdict: oracle.Verdict = dataclasses.field(default_factory=oracle.Verdict)
     completeness: float = 100.0
     repaired: int = 0
+    minutes: int = 0
+    excused: int = 0
     peak_mailbox: int = 0
     peak_project: int = 0
     passes: int = 0
@@ -126,6 +128,7 @@ class Scenario:
         self._chance = random.Random(f"weather:{plan.seed}")
         self._clock = Shared()
         self._jobs: list[Child] = []
+        self._is_idle = True
         self._excused: set[int] = set()
         self._expired: set[str] = set()
         self._calm_since = self._clock.true_now()
@@ -233,19 +236,29 @@ class Scenario:
         A job that died is started again, as its keeper would, `restarts` times.
         """
         start, deadline = self._clock.get(Shared.IDLE), time.monotonic() + patience
-        while self._clock.get(Shared.IDLE) - start < looks and time.monotonic() < deadline:
+        self._is_idle = False
+        while not self._is_idle and time.monotonic() < deadline:
+            self._is_idle = self._clock.get(Shared.IDLE) - start >= looks
             if all(job.status is not None for job in self._jobs):
                 if not restarts:
                     return
                 restarts -= 1
                 self._kill()
+                self._is_idle = True  # nobody is left to spend anything
                 self._advance(self._chance.choice([0, 2, 125]))
                 self._start(self._fuse())
+                self._is_idle = False
             time.sleep(0.01)  # the jobs are real processes: they need real time
 
     def _advance(self, seconds: float) -> None:
+        """Time goes by. Where the job was not through with its work, what it had debited is spent in another minute."""
+        is_quiet = self._is_idle and sum(job.status is None for job in self._jobs) <= 1
+        if not is_quiet:
+            self._excuse()
         self._clock.add(Shared.TRUE, seconds)
         self._client.advance(seconds)
+        if not is_quiet:
+            self._excuse()
 
     # --- weather ---------------------------------------------------------------------------------------------------
     def _blow(self) -> None:
@@ -332,7 +345,7 @@ class Scenario:
         self.result.faults[fault] += 1
 
     def _excuse(self) -> None:
-        """A minute in which the job's clock jumps may hold the units of two: note the one that it is now."""
+        """A minute in which the job's clock jumps, or time is moved under its hands, may hold the units of two: note this one."""
         self._excused.add(int(self._clock.true_now().timestamp()) // 60 * 60)
 
     # --- people ----------------------------------------------------------------------------------------------------
@@ -427,6 +440,8 @@ class Scenario:
             )
         ledger = self._client.quota_ledger()
         verdict.wrong += oracle.over_quota(ledger, UNITS, PROJECT_UNITS, self._excused)
+        minutes = {row["minute"] for row in ledger}
+        result.minutes, result.excused = len(minutes - self._excused), len(minutes & self._excused)
         result.peak_mailbox = oracle.peak(ledger, UNITS, self._excused)
         result.peak_project = oracle.peak(ledger, PROJECT_UNITS, self._excused, project=True)
         result.verdict = verdict

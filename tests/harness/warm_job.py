@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
 import json
 import os
 import pathlib
@@ -15,6 +16,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from typing import Any
+
+import traps
+from traps import Trap
 
 _PR_SET_PDEATHSIG = 1
 _LIBRARIES = (
@@ -66,12 +71,13 @@ class WarmJobs:
         assert self._parent.stdout.readline() == "ready\n"
         return self
 
-    def start(self, options: Sequence[str]) -> WarmJob:
-        """The job with these options, from its own first line on."""
+    def start(self, options: Sequence[str], trap: Trap | None = None, told: pathlib.Path | None = None) -> WarmJob:
+        """The job with these options, from its own first line on; with a `trap` armed that writes `told` as it strikes."""
         assert self._parent
         assert self._parent.stdin
         assert self._parent.stdout
-        self._parent.stdin.write(json.dumps(list(options)) + "\n")
+        order = {"options": list(options), "trap": dataclasses.asdict(trap) if trap else None, "told": str(told)}
+        self._parent.stdin.write(json.dumps(order) + "\n")
         self._parent.stdin.flush()
         return WarmJob(int(self._parent.stdout.readline()))
 
@@ -93,7 +99,7 @@ class WarmJobs:
         self._parent.stdout.close()
 
 
-def _child(argv: list[str]) -> int:
+def _child(order: dict[str, Any]) -> int:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     os.setsid()
     nothing = os.open(os.devnull, os.O_RDWR)
@@ -102,7 +108,9 @@ def _child(argv: list[str]) -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     from dealmail.pipeline.main import main as job
 
-    return job(argv)
+    if order["trap"]:
+        traps.arm(traps.Trap(**order["trap"]), pathlib.Path(order["told"]))
+    return job(order["options"])
 
 
 def main() -> None:
