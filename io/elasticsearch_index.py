@@ -29,6 +29,7 @@ from .search import DONE, STALE, Hit, IndexedVersion, IndexEntry, IndexUnavailab
 CHUNK_COUNT = 500
 CHUNK_BYTES = 5_000_000
 PAGE = 1000
+PATIENCE_S = 60.0
 BUSY_ATTEMPTS = 7
 LOST_ATTEMPTS = 3
 GC_DELETES = "1h"
@@ -121,6 +122,7 @@ class ElasticsearchIndex:
         *,
         chunk_count: int = CHUNK_COUNT,
         chunk_bytes: int = CHUNK_BYTES,
+        patience_s: float = PATIENCE_S,
         stopped: threading.Event | None = None,
         chance: random.Random | None = None,
     ) -> None:
@@ -130,16 +132,18 @@ class ElasticsearchIndex:
             spec: where it is.
             chunk_count: documents in one request at the most.
             chunk_bytes: bytes in one request at the most; a single longer document goes alone.
+            patience_s: how long an answer may take before the request counts as lost.
             stopped: set from outside to end waiting at once.
             chance: for the jitter of waits.
         """
         self._spec = spec
         self._chunk = (chunk_count, chunk_bytes)
+        self._patience_s = patience_s
         self._stopped = stopped or threading.Event()
         self._chance = chance or random.Random()  # noqa: S311 (jitter)
         self._target = spec.index
         url = sa.engine.make_url(spec.url)
-        options: dict[str, Any] = {"request_timeout": 60, "max_retries": 0, "retry_on_timeout": False}
+        options: dict[str, Any] = {"request_timeout": patience_s, "max_retries": 0, "retry_on_timeout": False}
         if spec.secret_ref:
             user, colon, password = secret_refs.resolve(spec.secret_ref).partition(":")
             options.update({"basic_auth": (user, password)} if colon else {"api_key": user})
@@ -205,6 +209,7 @@ class ElasticsearchIndex:
             self._spec,
             chunk_count=self._chunk[0],
             chunk_bytes=self._chunk[1],
+            patience_s=self._patience_s,
             stopped=self._stopped,
             chance=self._chance,
         )

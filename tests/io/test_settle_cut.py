@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy as sa
+from consistency import amiss
+from full_batch import full_batch, result_rows
 
-from dealmail.io import schema
 from dealmail.io.database import Database
-from dealmail.transforms import decisions
 from dealmail.transforms.errors import StoreUnavailableError
-from dealmail.transforms.records import Decision, Failure, SeenCopy
-
-ALL = (
-    schema.message, schema.message_context, schema.correspondence, schema.engagement, schema.participant, schema.engagement_link,
-    schema.engagement_copy, schema.search_outbox,
-)  # fmt: skip
 
 
 class Cut(Exception):
@@ -56,52 +50,34 @@ def cut_at(database: Database, number: int) -> Iterator[list[str]]:
         sa.event.remove(database.engine, "commit", commit)
 
 
-def batch(sales: Any, mail: Callable[..., Any]) -> list[Any]:
-    """A batch that touches every table: new, better, worse and seen copies, decisions, failures, an overturned decision."""
-    first, second = sales.add_mailbox("alice@corp.example"), sales.add_mailbox("bob@corp.example")
-    claims = sales.claim(first, [f"g{n}" for n in range(4)])
-    sales.settlements.settle([mail(claims[0], 0, 3), mail(claims[1], 1, 1), mail(claims[2], 2, 1)])
-    sales.settlements.settle([Decision(claims[3], "dropped", "automated.reply", context=("d1",))])
-    c = sales.claim(second, [f"g{n}" for n in range(8)])
-    return [
-        mail(c[0], 0, 2), mail(c[1], 1, 2), SeenCopy(c[2], "t1-e0002", "d2-1", "0001-2", "customer", "1"),
-        SeenCopy(c[3], "t1-e0099", "x", "0", "customer", "1"), mail(c[4], 4, context=("d1", "d2"), direction="outbound"),
-        Decision(c[5], "dropped", decisions.CRM_NO_MATCH), Decision(c[6], "dropped", "automated.marketing", context=("d7",)),
-        Failure(c[7], "fetch", "GmailUnavailableError", counts=False),
-    ]  # fmt: skip
-
-
-def rows(sales: Any) -> dict[str, Any]:
-    return sales.dump(*ALL, without=("lease", "not_before", "enqueued_at"))
-
-
 def test_a_cut_at_any_statement_changes_nothing_in_the_end(sales: Any, mail: Any) -> None:
-    items = batch(sales, mail)
-    before = rows(sales)
+    items = full_batch(sales, mail)
+    before = result_rows(sales)
     changed, number = None, 0
     while changed is None:
         number += 1
         with cut_at(sales.database, number) as seen, contextlib.suppress(Cut, StoreUnavailableError):
             changed = sales.settlements.settle(items)
         if changed is None:
-            assert rows(sales) == before, seen[-1]
+            assert result_rows(sales) == before, seen[-1]
     assert seen[-1] == "commit"
     assert number == len(seen) + 1
     assert number > 15
     assert changed[0].engagement_ids == ("t1-e0000", "t1-e0001", "t1-e0002", "t1-e0004")
-    after = rows(sales)
+    after = result_rows(sales)
     assert {name: len(found) for name, found in after.items()} == {
         "message": 12, "message_context": 1, "correspondence": 2, "engagement": 4, "participant": 14, "engagement_link": 8,
         "engagement_copy": 7, "search_outbox": 4,
     }  # fmt: skip
     assert sales.settlements.settle(items) == []
-    assert rows(sales) == after
+    assert result_rows(sales) == after
+    assert amiss(sales.database) == []
 
 
 def test_a_commit_whose_answer_was_lost_is_not_done_twice(sales: Any, mail: Any) -> None:
     """The worker only knows that settling failed; the transaction stands all the same."""
-    items = batch(sales, mail)
+    items = full_batch(sales, mail)
     sales.settlements.settle(items)
-    after = rows(sales)
+    after = result_rows(sales)
     assert sales.settlements.settle(items) == []
-    assert rows(sales) == after
+    assert result_rows(sales) == after
