@@ -80,6 +80,7 @@ class SlowProxy:
             while data := ends.near.recv(1 << 20):
                 trouble = self._take()
                 if trouble == "hold request":
+                    ends.answered.clear()
                     self._go.wait()
                     if self._dropped:
                         break
@@ -87,6 +88,8 @@ class SlowProxy:
                     ends.withheld.append(trouble)
                 ends.far.sendall(data)
         ends.gone.set()
+        if not self._dropped:
+            ends.answered.wait(60)  # a server may drop a request whose client has hung up
         with contextlib.suppress(OSError):
             ends.far.shutdown(socket.SHUT_WR)
 
@@ -94,6 +97,7 @@ class SlowProxy:
         """From server to client."""
         with contextlib.suppress(OSError):
             while data := ends.far.recv(1 << 20):
+                ends.answered.set()
                 self.answered.set()
                 trouble = ends.withheld.pop() if ends.withheld else ""
                 if trouble == "lose answer":
@@ -108,9 +112,11 @@ class SlowProxy:
 
 
 class _Ends:
-    """One connection's two sockets; `withheld` is what its next answer meets, `gone`: the client has gone."""
+    """One connection's two sockets; `withheld` is what its next answer meets, `gone`: the client has gone;
+    `answered` is not set while the server owes an answer to a request that was held."""
 
     def __init__(self, near: socket.socket, far: socket.socket) -> None:
         self.near, self.far = near, far
         self.withheld: list[Trouble] = []
-        self.gone = threading.Event()
+        self.gone, self.answered = threading.Event(), threading.Event()
+        self.answered.set()

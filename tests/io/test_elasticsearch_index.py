@@ -12,6 +12,7 @@ import threading
 import elasticsearch
 import pytest
 import sqlalchemy as sa
+from slow_proxy import SlowProxy
 
 from dealmail.io import elasticsearch_index, index_check, removal, schema
 from dealmail.io.elasticsearch_index import ElasticsearchIndex, judge_item
@@ -308,6 +309,65 @@ def test_lost_answers_are_asked_again(sqlite_database, index, clock, store, serv
     assert proxy.cut > 5
     assert count(sqlite_database) == 0
     assert agree(sqlite_database, index) == 300
+
+
+PATIENCE_S = 3  # long enough for a busy machine to answer all that is not held
+
+
+def hasty(proxy, **options):
+    """The index behind a proxy, for somebody who does not wait long."""
+    spec = SearchSpec(f"http://127.0.0.1:{proxy.port}", index="fault", replicas=0)
+    return ElasticsearchIndex(spec, patience_s=PATIENCE_S, chance=random.Random(5), **options)
+
+
+def test_slow_answers_time_out_and_are_asked_again(sqlite_database, index, clock, store, server):
+    """The server takes every bulk, but says so too late now and then: what became of those is unknown at first."""
+    store(sqlite_database, range(120))
+    proxy = SlowProxy(server.port, every=4)
+    slow = hasty(proxy, chunk_count=20)
+    outbox = Outbox(sqlite_database, slow, now=clock, chance=random.Random(1), batch_count=60)
+    slow.ensure()
+    proxy.again("hold answer")
+    for _ in range(20):
+        outbox.drain(1000)
+        if not count(sqlite_database):
+            break
+        clock.advance(minutes=2)
+    slow.close()
+    proxy.close()
+    assert proxy.count >= 2
+    assert count(sqlite_database) == 0
+    assert agree(sqlite_database, index) == 120
+
+
+def test_a_bulk_that_arrives_long_after_its_sender_gave_up_changes_nothing(
+    sqlite_database, index, clock, store, server
+):
+    """It is on its way for so long that one of its mails has changed and another is erased when it comes."""
+    ids = store(sqlite_database, range(6))
+    proxy = SlowProxy(server.port)
+    late = hasty(proxy)
+    late.ensure()
+    batch = Outbox(sqlite_database, late, now=clock)._read()
+    entries = Outbox(sqlite_database, late, now=clock)._entries(batch)
+    proxy.trouble = "hold request"
+    late._stopped.set()  # one try, and no waiting for another
+    with pytest.raises(IndexUnavailableError):
+        late.put(entries)
+    assert proxy.count == 1
+    assert count(sqlite_database) == 6
+    clock.advance(minutes=1)
+    store(sqlite_database, [2], text="changed meanwhile")
+    sqlite_database.transaction(lambda c: removal.delete_engagements(sqlite_database, c, "t1", [ids[4]], clock()))
+    assert Outbox(sqlite_database, index, now=clock).drain(100) == 6
+    assert agree(sqlite_database, index) == 5
+    proxy.answered.clear()
+    proxy.release()
+    assert proxy.answered.wait(60)
+    assert agree(sqlite_database, index) == 5
+    assert [hit.engagement_id for hit in index.search("t1", SearchQuery("meanwhile"))] == [ids[2]]
+    late.close()
+    proxy.close()
 
 
 @pytest.mark.slow  # it waits for a timer of Elasticsearch's own
