@@ -67,10 +67,11 @@ class NetChange:
         return label_rule(tuple(self.labels)) if self.labels is not None else self.shut_by
 
 
-Action = Literal["nothing", "insert", "insert_dropped", "drop", "reopen", "reread", "gone", "remove"]
+Action = Literal["nothing", "insert", "insert_dropped", "drop", "shut", "reopen", "reread", "gone", "remove"]
 """What the ledger does about a change.
 
-insert: a new pending row. insert_dropped, drop: decided by its label, unread. reopen: a decided row is pending again.
+insert: a new pending row. insert_dropped, drop: decided by its label, unread. shut: what the CRM's state kept out is now kept out by its
+label, so that it is judged anew when that goes. reopen: a decided row is pending again.
 reread: a pending row loses its lease, so that a reading from before the change is not settled. gone: decided as deleted.
 remove: this mailbox's imported copy goes, and the row says by which rule.
 """
@@ -87,6 +88,10 @@ class LedgerRow:
     def pending(self) -> bool:
         """Not decided yet."""
         return self.outcome is None
+
+
+CRM_RULES: Final = frozenset({CRM_NO_MATCH, PARTICIPANTS_INTERNAL, BLOCKED_TEAM, BLOCKED_USER})
+"""Rules whose decisions may fall when the CRM or a blocklist changes."""
 
 
 def net_changes(records: Iterable[Mapping[str, Any]]) -> list[NetChange]:
@@ -111,7 +116,8 @@ def net_changes(records: Iterable[Mapping[str, Any]]) -> list[NetChange]:
 def decide_change(change: NetChange, row: LedgerRow | None, settings: TeamSettings) -> tuple[Action, str | None]:
     """What the ledger does about `change` of a message that it holds as `row` (None: not at all), and the rule where one is set.
 
-    A label decision is never final: it is made again whenever the label goes. Every other decision stands.
+    A label decision is never final: it is made again whenever the label goes. Every other decision stands, but one that rests on
+    the CRM gives way to a label.
     """
     rule = change.rule
     if row is None:
@@ -137,6 +143,9 @@ def decide_change(change: NetChange, row: LedgerRow | None, settings: TeamSettin
             rule == LABEL_SPAM and settings.on_spam == "remove"
         )
         return ("remove", rule) if removed else ("nothing", None)
+    if rule and row.rule in CRM_RULES:
+        # What the CRM learns of later is looked for in Gmail's lists, which show no trash and no spam.
+        return "shut", rule
     if is_reopenable(row) and not rule and (change.opened or change.labels is not None):
         return "reopen", None
     return "nothing", None
@@ -145,10 +154,6 @@ def decide_change(change: NetChange, row: LedgerRow | None, settings: TeamSettin
 def is_reopenable(row: LedgerRow) -> bool:
     """Whether the row's decision rests on a label, or on a 404, and so falls when Gmail shows the message as ordinary mail."""
     return row.rule in LABEL_RULES.values() or row.rule == GONE_NOT_FOUND
-
-
-CRM_RULES: Final = frozenset({CRM_NO_MATCH, PARTICIPANTS_INTERNAL, BLOCKED_TEAM, BLOCKED_USER})
-"""Rules whose decisions may fall when the CRM or a blocklist changes."""
 
 
 def decide_listed(row: LedgerRow | None, *, crm_changed: bool = False) -> Action:

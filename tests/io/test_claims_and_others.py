@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from dealmail.io import schema
 from dealmail.io.claims import GmailClaims
 from dealmail.io.consent_flow import SignIn
+from dealmail.io.crm_import import import_csv
 from dealmail.io.ledger import SUSPECT_LEASES
 from dealmail.io.quota import QuotaLimits
 from dealmail.transforms.records import DueMailbox
@@ -128,6 +129,27 @@ def test_another_account_with_a_longer_history_is_compared_with_the_window(gmail
     sign_in(gmails).grant(alice, gmails.client.grant(gmails.address(alice)), [], "alice")
     gmails.sync(alice)
     assert gmails.outcomes(alice) == {theirs: "customer"}
+
+
+@pytest.mark.parametrize("place", ["TRASH", "SPAM"])
+def test_what_lay_in_the_trash_when_the_crm_learned_of_its_sender_is_judged_when_it_comes_back(
+    gmails: Any, place: str
+) -> None:
+    alice = gmails.connect("alice")
+    mail = gmails.deliver(alice, age=1)
+    gmails.sync(alice)
+    unknown = sa.update(schema.message).values(outcome="dropped", rule="crm.no_match", engagement_id=None)
+    gmails.database.transaction(lambda c: c.execute(unknown))
+    gmails.client.modify(gmails.address(alice), mail, [place], ["INBOX"])
+    gmails.sync(alice, "push")
+    known = "kind,id,name,domain\naccount,a1,Acme,customer.example\n"
+    import_csv(
+        gmails.database, "t1", known, gmails.clock
+    )  # looks back in Gmail's lists, which show no trash and no spam
+    gmails.sync(alice)
+    gmails.client.modify(gmails.address(alice), mail, ["INBOX"], [place])
+    gmails.sync(alice, "push")
+    assert gmails.outcomes(alice) == {mail: "customer"}
 
 
 # --- old mail, live mail, and other mailboxes ------------------------------------------------------------------------
