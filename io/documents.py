@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from ..transforms.batches import cut_sized
 from . import search
 from .database import Database
 from .schema import engagement, engagement_copy, engagement_link, participant
@@ -41,20 +42,6 @@ class Versioned:
 def text_size() -> sa.ColumnElement[int]:
     """About how many bytes an engagement's document takes, as SQL."""
     return sa.func.coalesce(sa.func.length(engagement.c.text), 0) + 1000
-
-
-def batches(sized: Iterable[tuple[Any, int]], count: int = BATCH_COUNT, size: int = BATCH_BYTES) -> Iterator[list[Any]]:
-    """Items with their sizes, in order, in lists of at most `count` items and `size` together (but one item at least)."""
-    batch: list[Any] = []
-    total = 0
-    for item, one in sized:
-        if batch and (len(batch) == count or total + one > size):
-            yield batch
-            batch, total = [], 0
-        batch.append(item)
-        total += one
-    if batch:
-        yield batch
 
 
 def read_documents(connection: sa.Connection, keys: Sequence[Key]) -> dict[Key, Versioned]:
@@ -119,7 +106,7 @@ def all_documents(database: Database, team_id: str | None = None) -> Iterator[di
             query = query.where(engagement.c.team_id == team_id)
         with database.reading() as connection:
             page = connection.execute(query).all()
-        for keys in batches(((row[0], row[1]), row[2]) for row in page):
+        for keys in cut_sized((((row[0], row[1]), row[2]) for row in page), BATCH_COUNT, BATCH_BYTES):
             with database.reading() as connection:
                 found = read_documents(connection, keys)
             yield {key: found[key] for key in keys if key in found}

@@ -14,7 +14,7 @@ import hashlib
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import elastic_transport
@@ -26,12 +26,15 @@ from ..transforms.errors import StoreUnavailableError
 from . import search, secret_refs
 from .search import DONE, STALE, Hit, IndexedVersion, IndexEntry, IndexUnavailableError, Outcome, SearchQuery
 
+Answer = elastic_transport.ObjectApiResponse[Any]
+
 CHUNK_COUNT = 500
 CHUNK_BYTES = 5_000_000
 PAGE = 1000
 PATIENCE_S = 60.0
 BUSY_ATTEMPTS = 7
 LOST_ATTEMPTS = 3
+READ_ATTEMPTS = 4
 GC_DELETES = "1h"
 """How long the index remembers a delete's version. Elasticsearch's own 60 s are less than a stalled worker may take."""
 LEASES_WAIT = 120
@@ -233,7 +236,8 @@ class ElasticsearchIndex:
 
     def _real(self) -> dict[str, set[str]]:
         """Every real index of ours, the one that is being filled too, with its aliases."""
-        answer = self._client.indices.get(index=f"{self._spec.index}-*", features="aliases").body
+        pattern = f"{self._spec.index}-*"
+        answer = self._read(lambda: self._client.indices.get(index=pattern, features="aliases"), patient=True)
         return {name: set(found["aliases"]) for name, found in answer.items()}
 
     def refresh(self) -> None:
@@ -293,23 +297,24 @@ class ElasticsearchIndex:
         Raises:
             IndexUnavailableError: some entries are not written: no answer, load or a write block, to the end of patience.
         """
-        deletes = [entry for entry in entries if entry.document is None]
-        filled: list[str] = []
-        if deletes and self._target == self._spec.index:
-            try:
-                with _translated():
-                    filled = [_filling(name) for name, aliases in self._real().items() if _filling(name) in aliases]
-            except StoreUnavailableError as error:
-                raise IndexUnavailableError(str(error), [None] * len(entries)) from None
+        filling = self._filling() if entries and self._target == self._spec.index else []
         outcomes = self._put(entries, self._target)
-        for alias in filled:  # a rebuild must not bring back what is deleted now
+        for alias in filling:  # what takes the old index's place must not lack this, nor bring back what is deleted now
             try:
-                self._put(deletes, alias)
+                self._put(entries, alias)
             except IndexUnavailableError:
                 with _translated():
                     if self._client.indices.exists_alias(name=alias):
                         raise
+                outcomes = self._put(entries, self._target)  # the rebuild has ended meanwhile, and answers now
         return outcomes
+
+    def _filling(self) -> list[str]:
+        """The aliases of indexes that a rebuild is filling now."""
+        try:
+            return [_filling(name) for name, aliases in self._real().items() if _filling(name) in aliases]
+        except StoreUnavailableError as error:
+            raise IndexUnavailableError(str(error)) from None
 
     def _put(self, entries: Sequence[IndexEntry], target: str) -> list[Outcome]:
         outcomes: list[Outcome | None] = [None] * len(entries)
@@ -426,8 +431,7 @@ class ElasticsearchIndex:
             StoreUnavailableError: no answer.
         """
         body = search_body(team_id, query)
-        with _translated():
-            answer = self._client.search(index=self._target, **body)
+        answer = self._read(lambda: self._client.search(index=self._target, **body))
         hits = []
         for found in answer["hits"]["hits"]:
             marked = [
@@ -435,6 +439,28 @@ class ElasticsearchIndex:
             ]
             hits.append(search.hit(found["_source"], found["_score"] or 0.0, marked))
         return hits
+
+    def _read(self, ask: Callable[[], Answer], *, patient: bool = False) -> Answer:
+        """The answer. A question that meets the moment in which a rebuild takes the old index away is asked again.
+
+        With `patient` also one that got no answer.
+        """
+        with _translated():
+            for left in reversed(range(READ_ATTEMPTS)):
+                try:
+                    answer = ask()
+                except elasticsearch.ApiError as error:
+                    if error.status_code not in {404, 503} or not left:
+                        raise
+                except elastic_transport.TransportError:
+                    if not patient or not left:
+                        raise
+                else:
+                    if not left or not any("error" in found for found in answer.get("docs", ())):
+                        return answer
+                if self._stopped.wait(0.1 * self._chance.uniform(0.5, 1.0)):
+                    raise StoreUnavailableError("search: stopped")
+        raise AssertionError  # the last attempt returns or raises
 
     def scan(self, team_id: str | None = None) -> Iterator[IndexedVersion]:
         """All engagements (of one team) in order of (team_id, engagement_id), as of the start, a page at a time.
@@ -479,10 +505,12 @@ class ElasticsearchIndex:
         """
         if not keys:
             return {}
-        with _translated():
-            answer = self._client.mget(
-                index=self._target, ids=[document_id(*key) for key in keys], source_includes=["digest"], realtime=True
-            )
+        ids = [document_id(*key) for key in keys]
+        answer = self._read(
+            lambda: self._client.mget(index=self._target, ids=ids, source_includes=["digest"], realtime=True)
+        )
+        if any("error" in found for found in answer["docs"]):
+            raise StoreUnavailableError("search: some documents could not be looked up")
         return {
             key: IndexedVersion(*key, found["_version"], found["_source"]["digest"])
             for key, found in zip(keys, answer["docs"], strict=True)

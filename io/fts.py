@@ -137,13 +137,10 @@ class FtsIndex:
             with self._transaction() as connection:
                 current = self._now(connection)
                 outcomes = [self._put(connection, current, entry) for entry in entries]
-                deletes = [entry for entry in entries if entry.document is None]
-                if deletes:
-                    for (other,) in connection.execute(
-                        "select generation from search_state where generation <> ?", (current,)
-                    ):
-                        for entry in deletes:
-                            self._put(connection, other, entry)
+                others = "select generation from search_state where generation <> ? and ?"
+                for (filling,) in connection.execute(others, (current, self._generation is None)).fetchall():
+                    for entry in entries:  # what takes this generation's place must not lack it, nor bring it back
+                        self._put(connection, filling, entry)
                 return outcomes
         except StoreUnavailableError as error:
             raise IndexUnavailableError(str(error), [None] * len(entries)) from None

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import sqlalchemy as sa
 
+from ..transforms.batches import cut_sized
 from ..transforms.errors import StoreUnavailableError
 from . import documents
 from .database import Database
@@ -94,7 +95,7 @@ class Outbox:
         for start in range(0, len(engagement_ids), self._batch[0]):
             some = engagement_ids[start : start + self._batch[0]]
             rows = self._read(_row.team_id == team_id, _row.engagement_id.in_(some))
-            for batch in documents.batches(((row, row.size) for row in rows), *self._batch):
+            for batch in cut_sized(((row, row.size) for row in rows), *self._batch):
                 indexed += self._write(batch, self._entries(batch))
                 if self.down:
                     return indexed
@@ -194,7 +195,7 @@ class Outbox:
         conditions = [may]
         while limit > 0:
             page = self._read(*conditions, limit=min(limit, PAGE))
-            yield from documents.batches(((row, row.size) for row in page), *self._batch)
+            yield from cut_sized(((row, row.size) for row in page), *self._batch)
             if len(page) < PAGE:
                 return
             limit -= len(page)

@@ -159,7 +159,8 @@ class SearchIndex(Protocol):
     def rebuilding(self) -> contextlib.AbstractContextManager[SearchIndex]:
         """A fresh, empty index to fill; it takes this one's place, at once and whole, when the block ends without error.
 
-        Deletes that are put into this index meanwhile reach the fresh one too, so it never brings back what was erased.
+        What is put into this index meanwhile reaches the fresh one too: that never lacks what was found, nor brings back what
+        was erased.
         """
 
     def compact(self) -> None:

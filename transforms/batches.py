@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows, TimestampCombiner
+
+T = TypeVar("T")
 
 
 def cut(values: Iterable[Any], size: int) -> Iterator[list[Any]]:
@@ -17,6 +19,20 @@ def cut(values: Iterable[Any], size: int) -> Iterator[list[Any]]:
         if len(batch) == size:
             yield batch
             batch = []
+    if batch:
+        yield batch
+
+
+def cut_sized(sized: Iterable[tuple[T, int]], count: int, size: int) -> Iterator[list[T]]:
+    """Items with their sizes, in order, in lists of at most `count` items and `size` together (but one item at least)."""
+    batch: list[T] = []
+    total = 0
+    for item, one in sized:
+        if batch and (len(batch) == count or total + one > size):
+            yield batch
+            batch, total = [], 0
+        batch.append(item)
+        total += one
     if batch:
         yield batch
 

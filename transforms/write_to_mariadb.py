@@ -1,4 +1,4 @@
-"""WriteToMariaDb: everything decided in, one settling transaction a batch, changed engagements out.
+"""WriteToMariaDb: everything decided in, a settling transaction a batch, changed engagements out.
 
 The second of the three transactions. It may run twice for the same batch, or never: the ledger tells.
 """
@@ -12,8 +12,11 @@ from typing import Protocol
 import apache_beam as beam
 
 from . import step_metrics
-from .batches import GatherBatches
+from .batches import GatherBatches, cut_sized
 from .records import ChangedEngagements, CustomerMail, Record, SeenCopy, Settleable
+
+TRANSACTION_BYTES = 8_000_000
+"""About how much mail one transaction takes; a batch that has more is settled in several."""
 
 
 class Settlements(Protocol):
@@ -45,6 +48,11 @@ def settling_order(batch: Iterable[Settleable]) -> list[Settleable]:
     return sorted(batch, key=lambda outcome: not isinstance(outcome, CustomerMail))
 
 
+def weight(outcome: Settleable) -> int:
+    """About how many bytes an outcome is on its way to the database."""
+    return 1_000 + (len(outcome.body.text) if isinstance(outcome, CustomerMail) else 0)
+
+
 class _Settle(beam.DoFn):
     def __init__(self, settlements: Callable[[], Settlements]) -> None:
         self._open = settlements
@@ -53,13 +61,14 @@ class _Settle(beam.DoFn):
         self._settlements = self._open()
 
     def process(self, keyed: tuple[str, Iterable[Settleable]]) -> Iterable[ChangedEngagements]:
-        batch = settling_order(keyed[1])
-        step_metrics.observe("WriteToMariaDb", "batch_size", len(batch))
-        with step_metrics.timed("WriteToMariaDb", "settle_msec"):
-            changed = self._settlements.settle(batch)
-        step_metrics.count("WriteToMariaDb", "settled", len(batch))
-        step_metrics.count("WriteToMariaDb", "changed_engagements", sum(len(one.engagement_ids) for one in changed))
-        yield from changed
+        ordered = settling_order(keyed[1])
+        for batch in cut_sized(((outcome, weight(outcome)) for outcome in ordered), len(ordered), TRANSACTION_BYTES):
+            step_metrics.observe("WriteToMariaDb", "batch_size", len(batch))
+            with step_metrics.timed("WriteToMariaDb", "settle_msec"):
+                changed = self._settlements.settle(batch)
+            step_metrics.count("WriteToMariaDb", "settled", len(batch))
+            step_metrics.count("WriteToMariaDb", "changed_engagements", sum(len(one.engagement_ids) for one in changed))
+            yield from changed
 
 
 class WriteToMariaDb(beam.PTransform):

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from dealmail.io import index_check, removal, schema
 from dealmail.io.outbox import Outbox
 from dealmail.io.search import SearchQuery, SearchSpec, open_index
+from dealmail.transforms.errors import StoreUnavailableError
 
 
 @pytest.fixture
@@ -169,13 +170,18 @@ class TestOnEveryPairOfStores:
                 database.transaction(lambda c, e=erased: removal.delete_engagements(database, c, "t1", [e], clock()))
                 mine.drain(100)
                 if search_index.lookup([("t1", erased)]):
-                    missing_moments.append(erased)
+                    missing_moments.append(f"{erased} came back")
+                if not search_index.lookup([("t1", f"{number:032x}")]):
+                    missing_moments.append(f"{number} is not there")
             stop.set()
 
         def look():
             while not stop.wait(0.01):
-                if not search_index.search("t1", SearchQuery("number599")):
-                    missing_moments.append("number599")
+                try:
+                    if not search_index.search("t1", SearchQuery("number599")):
+                        missing_moments.append("number599")
+                except StoreUnavailableError as error:
+                    missing_moments.append(str(error))
 
         search_index.refresh()
         threads = [threading.Thread(target=flow), threading.Thread(target=look)]

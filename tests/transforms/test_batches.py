@@ -1,5 +1,7 @@
 """GatherBatches: bounded by count, one key a batch, nothing lost, arrival times kept."""
 
+import itertools
+
 import apache_beam as beam
 import pytest
 from apache_beam.testing.test_pipeline import TestPipeline
@@ -8,7 +10,7 @@ from apache_beam.transforms.window import TimestampedValue
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dealmail.transforms.batches import GatherBatches, cut
+from dealmail.transforms.batches import GatherBatches, cut, cut_sized
 
 
 @given(st.lists(st.integers()), st.integers(1, 20))
@@ -16,6 +18,14 @@ def test_cutting_loses_nothing_and_keeps_the_order(values, size):
     batches = list(cut(values, size))
     assert [value for batch in batches for value in batch] == values
     assert all(len(batch) == size for batch in batches[:-1])
+
+
+@given(st.lists(st.integers(0, 9)), st.integers(1, 5), st.integers(0, 20))
+def test_cutting_by_size_bounds_both(sizes, count, size):
+    batches = list(cut_sized(((one, one) for one in sizes), count, size))
+    assert [one for batch in batches for one in batch] == sizes
+    assert all(len(batch) <= count and (sum(batch) <= size or len(batch) == 1) for batch in batches)
+    assert all(len(one) == count or sum(one) + other[0] > size for one, other in itertools.pairwise(batches))
 
 
 @pytest.mark.parametrize("linger_s", [None, 0.05])

@@ -1,5 +1,6 @@
 """WriteToMariaDb: batches by shard, whole mails before their copies, and each outcome settled once a run."""
 
+import dataclasses
 import datetime as dt
 
 import apache_beam as beam
@@ -19,7 +20,7 @@ from dealmail.transforms.records import (
     Record,
     SeenCopy,
 )  # fmt: skip
-from dealmail.transforms.write_to_mariadb import WriteToMariaDb, settling_order, shard_key
+from dealmail.transforms.write_to_mariadb import TRANSACTION_BYTES, WriteToMariaDb, settling_order, shard_key
 
 
 def claim(gmail_id, mailbox="m1", team="t"):
@@ -64,6 +65,14 @@ def test_batches_are_bounded_by_count():
     with TestPipeline(runner="FnApiRunner") as pipeline:
         changed = pipeline | beam.Create(outcomes).with_output_types(Record) | WriteToMariaDb(Recorder, batch_size=3)
         assert_that(changed | beam.Map(lambda c: len(c.engagement_ids)), equal_to([3, 3, 1]))
+
+
+def test_batches_are_bounded_by_bytes():
+    long = MailText("x" * (TRANSACTION_BYTES // 3))
+    outcomes = [dataclasses.replace(mail(f"e{i}", f"g{i}"), body=long) for i in range(5)] + [seen("e1")]
+    with TestPipeline(runner="FnApiRunner") as pipeline:
+        changed = pipeline | beam.Create(outcomes).with_output_types(Record) | WriteToMariaDb(Recorder)
+        assert_that(changed | beam.Map(lambda c: c.engagement_ids[-1]), equal_to(["e1", "e3", "e1"]))
 
 
 @given(st.text(), st.integers(1, 64))
