@@ -100,9 +100,12 @@ class Register:
     def next_due(self, now: dt.datetime) -> dt.datetime | None:
         """When `due` will next have an answer, at the earliest (`now` if it has one already); None: never by itself."""
         work = sa.or_(_poll(now), _work(now, "live"), _work(now, "backfill"))
-        query = sa.select(_mailbox.next_poll_at, _mailbox.watch_renew_at, _mailbox.not_before, _mailbox.id).where(
-            *_AWAKE
+        paused = sa.select(_mailbox.next_poll_at, _mailbox.watch_renew_at, _mailbox.not_before, _mailbox.id).where(
+            *_AWAKE, _mailbox.not_before > now
         )
+        soonest = sa.select(*(_earliest(column) for column in (_mailbox.next_poll_at, _mailbox.watch_renew_at))).where(
+            *_AWAKE, passed(_mailbox.not_before, now)
+        )  # read as one row: there may be many mailboxes, and this is asked every second
         free_at = sa.case(
             (_message.lease_until.is_(None), _message.not_before),
             (_message.not_before.is_(None), _message.lease_until),
@@ -110,7 +113,7 @@ class Register:
             else_=_message.lease_until,
         )
         waiting = (
-            sa.select(_message.mailbox_id, sa.type_coerce(sa.func.min(free_at), schema.UtcDateTime()))
+            sa.select(_message.mailbox_id, _earliest(free_at))
             .join(schema.mailbox, _mailbox.id == _message.mailbox_id)
             .where(_message.state == "pending", *_AWAKE, _mailbox.state.not_in(BLOCKED))
             .group_by(_message.mailbox_id)
@@ -122,10 +125,16 @@ class Register:
                 return now
             at_work = {mailbox: at or now for mailbox, at in connection.execute(waiting)}
             at_work.update(dict.fromkeys(connection.scalars(listing), now))
-            for poll, renew, pause, mailbox in connection.execute(query):
-                at = min(t for t in (poll or now, renew, at_work.get(mailbox)) if t is not None)
-                times.append(max(at, pause) if pause else at)
+            for poll, renew, pause, mailbox in connection.execute(paused):
+                at = min(t for t in (poll or now, renew, at_work.pop(mailbox, None)) if t is not None)
+                times.append(max(at, pause))
+            times.extend(at for at in connection.execute(soonest).one() if at is not None)
+            times.extend(at_work.values())
         return max(now, min(times)) if times else None
+
+
+def _earliest(at: sa.ColumnElement[Any]) -> sa.ColumnElement[dt.datetime]:
+    return sa.type_coerce(sa.func.min(at), schema.UtcDateTime())
 
 
 def _ask(now: dt.datetime, *which: sa.ColumnElement[bool]) -> sa.Select[Any]:

@@ -152,19 +152,22 @@ class LocalService:
         """Passes until `stop` is set. A store that is down is waited out; any other error is raised, after giving back what was pulled."""
         pauses = 0
         while not self._stop.is_set():
-            received = self._source.take(self._wait_s(), limit=1000)
-            if self._stop.is_set():
-                self._source.nack(received)
-                return
-            if received or self._is_due():
-                try:
+            try:
+                due = self._next_due(
+                    self._now()
+                )  # asked once a look: with many mailboxes it is most of what a rest costs
+                received = self._source.take(self._wait_s(due), limit=1000)
+                if self._stop.is_set():
+                    self._source.nack(received)
+                    return
+                if received or self._has_come(due):
                     self._pass(received)
-                    pauses = 0
-                except StoreUnavailableError:
-                    pauses += 1
-                    _log.warning("a store is not to be reached; pass %d in a row given back", pauses)
-                    self._stop.wait(min(30.0, 0.5 * 2 ** min(pauses, 6)))
-                    continue
+                pauses = 0
+            except StoreUnavailableError:
+                pauses += 1
+                _log.warning("a store is not to be reached, %d times in a row; what was pulled is given back", pauses)
+                self._stop.wait(min(30.0, 0.5 * 2 ** min(pauses, 6)))
+                continue
             if self._chore is not None:
                 self._chore()  # after a pass, too: a busy service is never idle
 
@@ -172,7 +175,7 @@ class LocalService:
         """What cron wants: passes until nothing is due and no notification waits, `limit` at the most; how many ran."""
         for passes in range(limit):
             received = self._source.take(0.5 if passes == 0 else 0.0, limit=1000)
-            if self._stop.is_set() or not (received or self._is_due()):
+            if self._stop.is_set() or not (received or self._has_come(self._next_due(self._now()))):
                 return passes
             self._pass(received)
         return limit
@@ -181,25 +184,23 @@ class LocalService:
         """Say what the last passes did."""
         self._pass_log.flush()
 
-    def _is_due(self) -> bool:
-        due = self._next_due(self._now())
+    def _has_come(self, due: dt.datetime | None) -> bool:
         return due is not None and due <= self._now()
 
-    def _wait_s(self) -> float:
-        due = self._next_due(self._now())
+    def _wait_s(self, due: dt.datetime | None) -> float:
         if due is None:
             return self._look_up_s
         return min(self._look_up_s, max(0.0, (due - self._now()).total_seconds()))
 
     def _pass(self, received: Sequence[Received]) -> None:
         began = time.monotonic()
-        given = PassInput(
-            notifications=tuple(r.data for r in received),
-            ticks=(Tick(self._now()),),
-            crm_stamps=tuple(self._crm_stamps()),
-        )
         done = False
         try:
+            given = PassInput(
+                notifications=tuple(r.data for r in received),
+                ticks=(Tick(self._now()),),
+                crm_stamps=tuple(self._crm_stamps()),
+            )
             counters = self._graph.run(given)
             done = True
         finally:

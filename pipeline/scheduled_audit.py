@@ -63,7 +63,7 @@ class ScheduledAudit:
         self._look_at = now + LOOK_EVERY
         known = set(self._mailboxes())
         self._next = {
-            mailbox: self._next.get(mailbox) or next_poll(mailbox, self._begun, self._period) for mailbox in known
+            mailbox: self._next.get(mailbox) or next_poll(mailbox, self._begun, self._period, None) for mailbox in known
         }
         due = min(known, key=lambda mailbox: (self._next[mailbox], mailbox), default=None)
         if due is None or self._next[due] > now:
@@ -74,7 +74,7 @@ class ScheduledAudit:
             _log.warning("audit of mailbox %s: %s; tried again later", due, type(error).__name__)
             self._next[due] = now + TRY_AGAIN
             return
-        self._next[due] = next_poll(due, now, self._period)
+        self._next[due] = next_poll(due, now, self._period, None)
         self._look_at = now  # the next one may be due as well
         if found is not None:
             level = logging.INFO if found.is_clean else logging.WARNING

@@ -513,6 +513,13 @@ def test_ten_thousand_mailboxes_spread_evenly() -> None:
     assert all(500 < count < 850 for count in minutes.values())
 
 
+def test_a_thousand_mailboxes_are_polled_together_at_sixty_moments() -> None:
+    now = dt.datetime(2026, 5, 4, 12, tzinfo=dt.UTC)
+    moments = {next_poll(f"m{n}", now + dt.timedelta(seconds=n / 500), 15 * MINUTES) for n in range(1000)}
+    rounded = {round(moment.timestamp(), 3) for moment in moments}
+    assert len(rounded) == 60
+
+
 def test_pauses_grow_to_their_cap() -> None:
     waits = [pause_after(n, dt.timedelta(seconds=64), random.Random(1)).total_seconds() for n in range(9)]
     assert waits == sorted(waits)

@@ -102,6 +102,36 @@ def test_a_store_that_is_down_is_waited_out():
     assert (source.acked, source.nacked) == ([], [b"store"])
 
 
+def down_at_first(stop):
+    """A question to the database that cannot be reached the first time; asked again, it ends the service."""
+    asked = []
+
+    def ask(*unused):
+        asked.append(1)
+        if len(asked) == 1:
+            raise StoreUnavailableError("database: OperationalError 2013")
+        stop.set()
+        return None
+
+    return ask, asked
+
+
+def test_a_store_that_is_down_while_nothing_is_due_is_waited_out():
+    stop = threading.Event()
+    ask, asked = down_at_first(stop)
+    service(Source(), stop, ask).run()
+    assert len(asked) == 2
+
+
+def test_what_was_pulled_is_given_back_when_the_crm_cannot_be_asked():
+    stop = threading.Event()
+    ask, asked = down_at_first(stop)
+    source = Source(b"a", b"b", stop=stop)
+    local = LocalService(GraphPass(graph), source, lambda now: None, ask, now=lambda: NOW, stop=stop)
+    local.run()
+    assert (len(asked), source.acked, source.nacked) == (1, [], [b"a", b"b"])
+
+
 def test_nothing_due_runs_no_pass():
     assert service(Source()).run_once() == 0
 
@@ -112,8 +142,7 @@ def test_a_due_mailbox_runs_a_pass_without_any_notification():
 
 
 def test_waiting_ends_when_the_next_mailbox_is_due():
-    local = service(Source(), next_due=lambda now: NOW + dt.timedelta(milliseconds=250))
-    assert local._wait_s() == pytest.approx(0.25)
+    assert service(Source())._wait_s(NOW + dt.timedelta(milliseconds=250)) == pytest.approx(0.25)
 
 
 def test_chores_are_done_although_something_is_always_due():
