@@ -111,7 +111,6 @@ def down_at_first(stop):
         if len(asked) == 1:
             raise StoreUnavailableError("database: OperationalError 2013")
         stop.set()
-        return None
 
     return ask, asked
 
