@@ -159,6 +159,9 @@ _REPLACEMENTS: Final[dict[int, str | None]] = {
 }  # fmt: skip
 
 
+_WANTED: Final = bytes(code for code in range(256) if not _UNWANTED.match(chr(code)))
+
+
 def clean_text(text: str) -> str:
     """`text` fit for every store: lines end in a line feed; no NUL or other control but tab; no lone surrogate (U+FFFD instead).
 
@@ -171,8 +174,12 @@ def clean_text(text: str) -> str:
         return text.translate(_REPLACEMENTS)  # on ASCII as fast as looking whether there is anything to replace
     if "\xa0" in text:
         text = text.replace("\xa0", " ")
-    if text.replace("\n", "").replace("\t", "").isprintable():
-        return text
+    try:
+        if not text.encode("latin-1").translate(None, _WANTED):
+            return text
+    except UnicodeEncodeError:
+        if text.replace("\n", "").replace("\t", "").isprintable():
+            return text
     return _UNWANTED.sub(_replace, text)
 
 

@@ -37,6 +37,8 @@ _UNPARSABLE: Final = re.compile("[\ud800-\udfff\ufdd0-\ufdd2]")  # what UTF-8 ca
 
 def html_to_text(html: str) -> tuple[str, tuple[str, ...]]:
     """The visible text of `html` with the marks QUOTE_OPEN, QUOTE_CLOSE and BLOCK_OPEN in it, and flags. Never raises."""
+    if "<" not in html and "&" not in html and html.isascii():
+        return " ".join(clean_text(html).split()), ()  # plain words under the label of HTML
     flags: list[str] = []
     if len(html) > MAX_HTML:
         html = html[:MAX_HTML]
@@ -49,10 +51,17 @@ def html_to_text(html: str) -> tuple[str, tuple[str, ...]]:
         skipped = ["[hidden]"]
     else:
         html, skipped = _mark_hidden(html)
-    if "blockquote" in html or "BLOCKQUOTE" in html:
-        html = _BLOCKQUOTE.sub(_mark_quote, html)
+    html = _mark_quotes(html)
     text = _convert(html, skipped)
-    return _tidy(clean_text(text), html, spaced="\xa0" in text), tuple(flags)
+    return _tidy(_clean(text), html, spaced="\xa0" in text), tuple(flags)
+
+
+def _clean(text: str) -> str:
+    """`clean_text`, which keeps the marks; piece by piece, for they make the whole text dear to look at."""
+    for mark in (QUOTE_OPEN, QUOTE_CLOSE, BLOCK_OPEN):
+        if mark in text:
+            return mark.join(map(_clean, text.split(mark)))
+    return clean_text(text)
 
 
 def _without_unparsable(html: str) -> str:
@@ -90,6 +99,7 @@ _FORMATTING: Final = frozenset(
     {"a", "big", "b", "code", "em", "font", "i", "nobr", "small", "strike", "strong", "s", "tt", "u"}
 )
 _MAY_FORMAT: Final = re.compile(r"<(/?)([abcefinstuABCEFINSTU][A-Za-z]{0,5})(?=[\s/>])")
+_MIGHT_FORMAT: Final = re.compile(r"<[abcefinstuABCEFINSTU][\s/>imotIMOT]")  # each of them begins so, and few others do
 _QUOTE_IN_TEXT: Final = re.compile(r">[^<>\"']*+[\"'][^<>=]*+=[^<>\"']*+[\"']")
 _DATA: Final = re.compile(r"(?<=[A-Za-z-]=)[\"']data:[\w/;+.=-]*,[A-Za-z0-9+/=%]*")
 _SEPARATOR: Final = re.compile(r"[\s/\"']+")
@@ -104,7 +114,11 @@ def is_hostile(html: str) -> bool:
     (all are cloned into each later block). A tag may hide its length by > in quoted values, so quotes in text count too.
     """
     tags = html.count("<")
-    if tags > 400 and (tags - html.count("</")) * tags > _MAX_NODES:
+    if (
+        tags * tags > _MAX_NODES
+        and (tags - html.count("</")) * tags > _MAX_NODES
+        and len(_MIGHT_FORMAT.findall(html)) * tags > _MAX_NODES
+    ):
         formatting = [(slash, name) for slash, name in _MAY_FORMAT.findall(html) if name.lower() in _FORMATTING]
         if len(formatting) * tags > _MAX_NODES and _open_formatting(formatting) * tags > _MAX_NODES:
             return True
@@ -172,6 +186,8 @@ _MAX_LOOKED_AT: Final = 2_000
 _ALWAYS: Final = ("display:none", "display: none", "DISPLAY")
 _WITH_HIDDEN: Final = ("visibility", "VISIBILITY", "height:0", "height: 0")  # these take the word "hidden" too
 _ZERO: Final = re.compile(r"0+(?:\.0*)?(?:px|pt|em|rem|%)?")
+_HIDDEN_ATTRIBUTE: Final = re.compile(r"(?<!:)[\s\"'/]hidden(?![\w:-])", re.IGNORECASE)
+"""The word where it could be an attribute of its own: not the value in overflow:hidden or overflow: hidden."""
 _CLASS: Final = re.compile(r"(?:[a-z]+)?\.([A-Za-z_][\w-]*)")
 _COMMENTS: Final = re.compile(r"/\*.*?(?:\*/|\Z)|<!--|-->", re.DOTALL)
 
@@ -198,7 +214,8 @@ def _mark_hidden(html: str) -> tuple[str, list[str]]:
     """`html` with the attribute hidden on every tag whose style hides it, and the selectors of what to skip."""
     places: set[int] = set()
     may_hide = "hidden" in html or "HIDDEN" in html
-    for needle in _ALWAYS + _WITH_HIDDEN if may_hide else _ALWAYS:
+    needles = _ALWAYS if "none" in html or "NONE" in html or "DISPLAY" in html else ()
+    for needle in needles + _WITH_HIDDEN if may_hide else needles:
         position = html.find(needle)
         while position >= 0 and len(places) < _MAX_LOOKED_AT:
             place = _hidden_tag(html, position, position + len(needle))
@@ -207,7 +224,7 @@ def _mark_hidden(html: str) -> tuple[str, list[str]]:
             position = html.find(needle, position + len(needle))
     if places:
         html = _insert(html, sorted(places))
-    skipped = ["[hidden]"] if places or may_hide else []
+    skipped = ["[hidden]"] if places or (may_hide and _HIDDEN_ATTRIBUTE.search(html)) else []
     if "<style" in html:
         skipped.extend(f".{name}" for name in sorted(_hidden_classes(html))[:20])
     return html, skipped
@@ -303,19 +320,36 @@ def _without_media(sheet: str) -> str:
 # --- quotes, links, lines --------------------------------------------------------------------------------------------
 _BLOCKQUOTE: Final = re.compile(r"<blockquote(?=[\s>])([^>]*)>|</blockquote\s*>", re.IGNORECASE)
 _CITED: Final = re.compile(r"cite|quote|border-left", re.IGNORECASE)
+_REFERENCE: Final = {mark: f"&#{ord(mark)};" for mark in (QUOTE_OPEN, QUOTE_CLOSE, BLOCK_OPEN)}
+"""The marks as HTML: character references keep an ASCII page ASCII, which is half the work for everything after."""
+
+
+def _mark_quotes(html: str) -> str:
+    """`html` with a mark after each tag that opens a blockquote and before each that closes one."""
+    place = html.find("blockquote")
+    if "BLOCKQUOTE" in html or "Blockquote" in html:
+        return _BLOCKQUOTE.sub(_mark_quote, html)
+    pieces: list[str] = []
+    done = 0
+    while place >= 0:
+        match = _BLOCKQUOTE.match(html, place - 1 - (html[place - 1 : place] == "/"))
+        if match is not None:
+            pieces += (html[done : match.start()], _mark_quote(match))
+            done = match.end()
+        place = html.find("blockquote", max(done, place + 10))
+    return "".join((*pieces, html[done:])) if pieces else html
 
 
 def _mark_quote(match: re.Match[str]) -> str:
     if match[1] is None:
-        return QUOTE_CLOSE + match[0]
-    return match[0] + (QUOTE_OPEN if _CITED.search(match[1]) else BLOCK_OPEN)
+        return _REFERENCE[QUOTE_CLOSE] + match[0]
+    return match[0] + _REFERENCE[QUOTE_OPEN if _CITED.search(match[1]) else BLOCK_OPEN]
 
 
 _LINK: Final = re.compile(r" \((#[^\s()]*|[a-zA-Z][a-zA-Z+.-]{1,20}:\S*|)\)(?=[^\w/]|\Z)")
 _LABEL: Final = 200
 _CELLS: Final = re.compile(r"\t[\t ]*+")
 _SPACES: Final = re.compile(r"(?<=[^\s])  ++")
-_BLANK_LINES: Final = re.compile(r"\n{3,}")
 _INDENT: Final = re.compile(r"\n (?=[^ \n])")
 
 
@@ -331,8 +365,8 @@ def _tidy(text: str, html: str, *, spaced: bool) -> str:
         text = "\n".join(map(str.rstrip, text.split("\n")))
     if "\n " in text and "<pre" not in html and "<PRE" not in html:
         text = _INDENT.sub("\n", text)
-    if "\n\n\n" in text:
-        text = _BLANK_LINES.sub("\n\n", text)
+    while "\n\n\n" in text:  # each round takes a third of every run
+        text = text.replace("\n\n\n", "\n\n")
     return text.strip()
 
 
@@ -348,11 +382,11 @@ def _shorten_link(match: re.Match[str]) -> str:
         return ""
     if not rest.startswith("//"):
         return match[0]
-    start = match.start()
-    label = match.string[max(0, start - _LABEL) : start].rstrip(".,;:!").rstrip("/").lower()
     plain = rest.strip("/").lower()
-    if plain and label.endswith(plain):
-        return ""
+    if plain and len(plain) <= _LABEL:
+        start = match.start()
+        if match.string[max(0, start - _LABEL) : start].rstrip(".,;:!").rstrip("/").lower().endswith(plain):
+            return ""
     if len(target) > _MAX_LINK:
         return f" ({scheme}://{rest[2:].partition('/')[0][:100]}/…)"
     return match[0]

@@ -8,9 +8,6 @@ quote, and what would leave nothing unfolded is not folded.
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
-from collections.abc import Iterator
-from itertools import accumulate, groupby
 from typing import Final, Literal
 
 from .html_text import BLOCK_OPEN, QUOTE_CLOSE, QUOTE_OPEN
@@ -82,32 +79,30 @@ def find_spans(text: str) -> tuple[str, tuple[Span, ...]]:
     marked = QUOTE_OPEN in text or BLOCK_OPEN in text or QUOTE_CLOSE in text
     lines = text.split("\n", MAX_LINES)
     rest = [_MARKS.sub("", lines.pop())] if len(lines) > MAX_LINES else []
-    quoted = [False] * len(lines)
+    quoted = bytearray(len(lines))  # 1 where a line is quoted
     if marked:
-        _take_marks(text, lines, quoted)
+        _take_marks(lines, quoted)
     if "\n>" in text or "\n >" in text or text.startswith((">", " >")):
         _quote_arrows(lines, quoted)
-    _quote_history(lines, quoted)
+    _quote_history(text, lines, quoted)
     signed = _signature_lines(lines, quoted)
-    if not signed and True not in quoted:
-        return "\n".join(lines + rest) if marked else text, ()
+    whole = "\n".join(lines + rest) if marked else text
+    if not signed and 1 not in quoted:
+        return whole, ()
     if all(quoted[i] or not line.strip() or i in signed for i, line in enumerate(lines)):
-        quoted = [False] * len(lines)
-        signed = range(0)
-    return "\n".join(lines + rest) if marked else text, _spans(lines, quoted, signed)
+        return whole, ()
+    return whole, _spans(lines, quoted, signed)
 
 
-def _take_marks(text: str, lines: list[str], quoted: list[bool]) -> None:
-    """Takes the marks out of `lines`, which are those of `text`, and sets `quoted` where the marks say so."""
-    starts = list(accumulate((len(line) + 1 for line in lines), initial=0))
-    places = {
-        place for mark in (QUOTE_OPEN, BLOCK_OPEN, QUOTE_CLOSE) for place in _places(text, mark) if place < starts[-1]
-    }
+def _take_marks(lines: list[str], quoted: bytearray) -> None:
+    """Takes the marks out of `lines` and sets `quoted` where the marks say so."""
     opened: list[bool] = []
     depth = done = 0  # how many of the opened are quotes; how many lines are done
-    for index in sorted({bisect_right(starts, place) - 1 for place in places}):
+    marked = [i for i, one in enumerate(lines) if QUOTE_CLOSE in one or QUOTE_OPEN in one or BLOCK_OPEN in one]
+    for index in marked:
         inside = depth > 0
-        quoted[done:index] = [inside] * (index - done)
+        if inside:
+            quoted[done:index] = b"\1" * (index - done)
         line = lines[index]
         before_first = bool(_MARKS.split(line, maxsplit=1)[0].strip())
         for mark in _MARKS.findall(line):
@@ -124,14 +119,8 @@ def _take_marks(text: str, lines: list[str], quoted: list[bool]) -> None:
         quoted[index] = inside
         lines[index] = _MARKS.sub("", line)
         done = index + 1
-    quoted[done:] = [depth > 0] * (len(lines) - done)
-
-
-def _places(text: str, mark: str) -> Iterator[int]:
-    place = text.find(mark)
-    while place >= 0:
-        yield place
-        place = text.find(mark, place + 1)
+    if depth > 0:
+        quoted[done:] = b"\1" * (len(lines) - done)
 
 
 def _last_lines(lines: list[str], count: int) -> list[str]:
@@ -153,29 +142,34 @@ def _attributed_before(lines: list[str]) -> bool:
     return bool(last) and len(last[0]) < _MAX_LINE and _has_verb(last[0])
 
 
-def _quote_arrows(lines: list[str], quoted: list[bool]) -> None:
+def _quote_arrows(lines: list[str], quoted: bytearray) -> None:
     """Lines that start with >, unless a forward was announced right before; a lone > in running text is none."""
     forwarded = False
-    for index, line in enumerate(lines):
-        if line[:1] in _ARROWS and line.lstrip(" ").startswith(">"):
-            if not forwarded:
-                quoted[index] = True
-        elif line:
+    last = -1
+    arrows = [i for i, one in enumerate(lines) if one[:1] in _ARROWS and one.lstrip(" ").startswith(">")]
+    for index in arrows:
+        before = index - 1
+        while before > last and not lines[before]:
+            before -= 1
+        if before > last:
+            line = lines[before]
             forwarded = (line[0] in _RULERS or line.endswith(_LINE_END_COLONS)) and _is_forward_line(line)
+        last = index
+        if not forwarded:
+            quoted[index] = 1
 
 
 _ARROWS: Final = frozenset("> ")
 
 
-def _quote_history(lines: list[str], quoted: list[bool]) -> None:
+def _quote_history(text: str, lines: list[str], quoted: bytearray) -> None:
     """Attributions and header blocks, and what follows them. Patterns are dear, so only lines that end in a colon see one."""
     done = 0
     # Few lines come near a pattern: those that start like a rule, hold a colon early, or end in one.
-    near = [
-        i
-        for i, one in enumerate(lines)
-        if one and (one[0] in _RULERS or one[-1] in _LAST or ":" in one[:24] or "：" in one[:8])
-    ]
+    if "：" in text or ": \n" in text or ":  \n" in text or text.endswith(" "):
+        near = [i for i, one in enumerate(lines) if one and (one[0] in _RULERS or ":" in one or "：" in one)]
+    else:
+        near = [i for i, one in enumerate(lines) if one and (one[0] in _RULERS or one[-1] == ":" or ":" in one[:24])]
     for index in near:
         line = lines[index]
         if index < done:
@@ -194,9 +188,9 @@ def _quote_history(lines: list[str], quoted: list[bool]) -> None:
             start, after = _attribution(lines, quoted, index)
             if after:
                 done = _quote_end(lines, quoted, after)
-                quoted[start:index] = [True] * (index - start)
+                quoted[start:index] = b"\1" * (index - start)
         if done > index and not quoted[index]:
-            quoted[index:done] = [True] * (done - index)
+            quoted[index:done] = b"\1" * (done - index)
 
 
 def _announces_forward(core: str) -> bool:
@@ -212,7 +206,6 @@ def _next_line(lines: list[str], index: int) -> int:
     return next((one for one in range(index + 1, min(index + 4, len(lines))) if lines[one].strip()), len(lines))
 
 
-_LAST: Final = frozenset(":： ")
 _LINE_END_COLONS: Final = (":", "：", ": ", ":  ")
 _RULER_LETTERS: Final = "-_=*> \t"
 _RULERS: Final = frozenset("-_=*")
@@ -220,6 +213,8 @@ _RULERS: Final = frozenset("-_=*")
 
 def _has_verb(line: str) -> bool:
     lowered = line.lower()
+    if lowered.endswith(" wrote:"):
+        return True
     return any(verb in lowered for verb in _VERBS) and _WROTE.search(line) is not None
 
 
@@ -229,7 +224,7 @@ _DATED_SENDER: Final = re.compile(
 )  # some clients write no verb
 
 
-def _attribution(lines: list[str], quoted: list[bool], last: int) -> tuple[int, int]:
+def _attribution(lines: list[str], quoted: bytearray, last: int) -> tuple[int, int]:
     """Where the attribution whose last line is `last` starts, wrapped over at most four lines, and the line after it; else 0, 0."""
     if len(lines[last]) > _MAX_LINE or quoted[last]:
         return 0, 0
@@ -251,7 +246,7 @@ def _attribution(lines: list[str], quoted: list[bool], last: int) -> tuple[int, 
     return weak
 
 
-def _quote_end(lines: list[str], quoted: list[bool], start: int) -> int:
+def _quote_end(lines: list[str], quoted: bytearray, start: int) -> int:
     """Where the text that an attribution announces ends: after the arrows or the blockquote, else at the end of the mail."""
     index = start
     while index < len(lines) and not lines[index].strip():
@@ -277,7 +272,7 @@ def _header_block(lines: list[str], index: int) -> bool:
     return sum(1 for line in following if _field(line) in _OTHER_FIELDS) >= 2
 
 
-def _signature_lines(lines: list[str], quoted: list[bool]) -> range:
+def _signature_lines(lines: list[str], quoted: bytearray) -> range:
     """The lines of the signature: from "-- " (RFC 3676 section 4.3) or "Sent from my ..." to where the quote or the mail ends."""
     end = len(lines)
     while end and (quoted[end - 1] or not lines[end - 1].strip()):
@@ -300,23 +295,31 @@ def _signature_lines(lines: list[str], quoted: list[bool]) -> range:
 _SENT_INITIALS: Final = frozenset("SGVEILOWО发從i")
 
 
-def _spans(lines: list[str], quoted: list[bool], signed: range) -> tuple[Span, ...]:
+_RUNS: Final = re.compile(rb"\x01+|\x02+")
+_KINDS: Final[dict[int, _Kind]] = {1: "quote", 2: "signature"}
+
+
+def _spans(lines: list[str], quoted: bytearray, signed: range) -> tuple[Span, ...]:
     """The stretches of lines as stretches of characters; blank lines inside one belong to it."""
-    kinds: list[_Kind | None] = ["quote" if one else None for one in quoted]
-    kinds[signed.start : signed.stop] = ["signature"] * len(signed)
-    starts = list(accumulate((len(line) + 1 for line in lines), initial=0))
+    quoted[signed.start : signed.stop] = b"\2" * len(signed)
     stretches: list[tuple[_Kind, int, int]] = []  # kind, first line, last line that is not blank
-    index = 0
-    for kind, group in groupby(kinds):
-        first, index = index, index + sum(1 for _ in group)
-        if kind is None:
+    for run in _RUNS.finditer(quoted):
+        first, end = run.span()
+        while first < end and not lines[end - 1].strip():
+            end -= 1
+        if first == end:
             continue
-        written = [one for one in range(first, index) if lines[one].strip()]
-        if not written:
-            continue
-        if stretches and stretches[-1][0] == kind and not any(map(str.strip, lines[stretches[-1][2] + 1 : written[0]])):
+        kind = _KINDS[quoted[first]]
+        while not lines[first].strip():
+            first += 1
+        if stretches and stretches[-1][0] == kind and not any(map(str.strip, lines[stretches[-1][2] + 1 : first])):
             first = stretches.pop()[1]
-        else:
-            first = written[0]
-        stretches.append((kind, first, written[-1]))
-    return tuple(Span(kind, starts[first], starts[last] + len(lines[last])) for kind, first, last in stretches)
+        stretches.append((kind, first, end - 1))
+    spans: list[Span] = []
+    line = place = 0  # where that line starts in the text
+    for kind, first, last in stretches:
+        place += sum(map(len, lines[line:first])) + first - line
+        end = place + sum(map(len, lines[first : last + 1])) + last - first
+        spans.append(Span(kind, place, end))
+        line, place = last + 1, end + 1
+    return tuple(spans)

@@ -12,12 +12,15 @@ from hypothesis import strategies as st
 
 from dealmail.transforms import (
     addresses,
+    charsets,
     engagement_id,
     gmail_payload,
     headers,
+    html_text,
     mail_dates,
     normalize_messages,
     plain_text,
+    quotes,
 )
 from dealmail.transforms.gmail_payload import Body, Header, Part
 from dealmail.transforms.html_text import html_to_text
@@ -75,7 +78,17 @@ def test_letters(text, limit):
 
 LINES = st.lists(
     st.sampled_from(
-        ("--", "-- ", "___________________________", "words " * 40, "a", "", "--~--~--", "CAUTION: external")
+        (
+            "--",
+            "-- ",
+            "___________________________",
+            "words " * 40,
+            "+ " * 300,
+            "a",
+            "",
+            "--~--~--",
+            "CAUTION: external",
+        )
     ),
     max_size=60,
 )
@@ -127,3 +140,91 @@ def test_most_notes_are_told_apart_without_converting_the_html_beside_them():
         "text/html", [Header("Content-Type", "text/html")], body=Body(base64.urlsafe_b64encode(html.encode()).decode())
     )
     assert not plain_text._says_more([part], "See you on Monday")
+
+
+@given(st.one_of(st.text(max_size=100), st.text(alphabet="ab é\xa0\xad\x85\u200b\n\t\r\0\ud800\ufeff", max_size=60)))
+def test_clean_text(text):
+    slow = charsets._UNWANTED.sub(charsets._replace, text.replace("\r\n", "\n"))
+    assert charsets.clean_text(text) == slow
+
+
+@given(st.text(alphabet="ab é\n\xa0\u200b\ufdd0\ufdd1\ufdd2", max_size=60))
+def test_cleaning_keeps_the_marks_of_quotes(text):
+    assert html_text._clean(text) == charsets.clean_text(text)
+
+
+@settings(deadline=None)
+@given(st.text(alphabet="ab; \n\t\r\x0b\x0c\x1c\0'\"#>/", max_size=80))
+def test_html_without_tags(words):
+    slow = html_text._tidy(charsets.clean_text(html_text._convert(words, [])), words, spaced=False)
+    assert html_text.html_to_text(words)[0].split() == slow.split()
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            (
+                "<blockquote>",
+                "<blockquote class='gmail_quote'>",
+                "</blockquote>",
+                "</blockquote >",
+                "<blockquote",
+                "blockquote>",
+                "<blockquotes>",
+                "</blockquote",
+                "<BLOCKQUOTE type=cite>",
+                "</Blockquote>",
+                "<",
+                "/",
+                ">",
+                " ",
+                "x",
+            )
+        ),
+        max_size=20,
+    ).map("".join)
+)
+def test_marks_of_quotes(html):
+    assert html_text._mark_quotes(html) == html_text._BLOCKQUOTE.sub(html_text._mark_quote, html)
+
+
+@given(st.sampled_from(sorted(html_text._FORMATTING)), st.booleans(), st.sampled_from("> \n/"))
+def test_tags_that_format_are_among_those_that_might(name, upper, after):
+    assert html_text._MIGHT_FORMAT.match(f"<{name.upper() if upper else name}{after}")
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(
+            (
+                "<p hidden>",
+                "<p HIDDEN=''>",
+                '<p class="a"hidden>',
+                "<p style='overflow:hidden'>",
+                "<p style='overflow: hidden'>",
+                "<p hidden-x>",
+                "<p/hidden>",
+                "<p\nhidden\n>",
+                "</p>",
+                "words ",
+                "hidden ",
+                ": hidden>",
+                "<p data-hidden=1>",
+                "<div aria-hidden=true>",
+                "</div>",
+            )
+        ),
+        max_size=12,
+    ).map("".join)
+)
+def test_nothing_is_hidden_where_no_attribute_says_so(html):
+    if not html_text._HIDDEN_ATTRIBUTE.search(html):
+        assert html_text._convert(html, ["[hidden]"]) == html_text._convert(html, [])
+
+
+@given(st.text(alphabet="On ,12<b@x>", max_size=40))
+def test_attributions_in_english(start):
+    if start.strip():
+        assert quotes._WROTE.search(f"{start} wrote:")
+    assert quotes._has_verb(f"{start} wrote:")
