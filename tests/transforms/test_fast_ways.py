@@ -95,6 +95,7 @@ LINES = st.lists(
 
 
 @given(LINES)
+@example(["a", "+ " * 300, "+ " * 300, "words " * 40])
 def test_the_beginning_of_a_text_is_enough_for_the_guard(lines):
     text = "\n".join(lines)
     own = engagement_id.without_footer(engagement_id.without_banner(text))
