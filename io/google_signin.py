@@ -74,7 +74,7 @@ class GoogleSettings:
         """
         if not self.client_ref:
             if self.endpoint == GOOGLE:
-                raise secret_refs.SecretNotFoundError("no OAuth client is named; set --google_client to a secret ref")
+                raise secret_refs.SecretNotFoundError("no OAuth client is named; name it with --oauth_client")
             return "dealmail", "dealmail"
         try:
             held = msgspec.json.decode(secret_refs.resolve(self.client_ref))

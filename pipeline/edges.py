@@ -233,10 +233,10 @@ def check(options: JobOptions) -> None:
         VaultError: the key is too short.
     """
     opened = open_edges(options)
-    secret_refs_named = [options.search_password, options.oauth_client]
-    for ref in secret_refs_named:
-        if ref:
-            secret_refs.resolve(ref)
+    if options.search_password:
+        secret_refs.resolve(options.search_password)
+    if options.oauth_client:
+        GoogleSettings(options.gmail_endpoint or GOOGLE, options.oauth_client).client()
     _ = opened.keys
     with opened.database.reading() as connection:
         connection.execute(sa.text("select 1"))

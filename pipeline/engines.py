@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
 from apache_beam.transforms.periodicsequence import PeriodicImpulse, RebaseMode
 from apache_beam.transforms.trigger import AccumulationMode, AfterProcessingTime, Repeatedly
 from apache_beam.transforms.window import GlobalWindows
@@ -28,6 +27,7 @@ from .chores import Every, OneAfterAnother
 from .inbox import Inbox, ReadInbox
 from .local_service import GraphPass, LocalService, NoNotifications, NotificationSource
 from .options import JobOptions
+from .runner_options import runner_options
 from .scheduled_audit import ScheduledAudit
 
 _log = logging.getLogger(__name__)
@@ -40,14 +40,6 @@ LINGER_S = 0.2
 
 RELINK_EVERY = dt.timedelta(seconds=10)
 TIDY_EVERY = dt.timedelta(days=1)
-
-ON_FLINK = ("FlinkRunner", "PortableRunner")
-
-FLINK_NEEDS = {
-    "checkpointing_interval": "--checkpointing_interval=10000",  # ms; notifications are acknowledged by checkpoint, else never
-    "finish_bundle_before_checkpointing": "--finish_bundle_before_checkpointing",  # without it a restored job can stand still
-}
-"""Options of Beam's Flink job server that a run cannot do without, by name; what the command line says comes first."""
 
 STAMPS_S = 30.0
 """Seconds between two looks at the CRM's versions on engines with side inputs."""
@@ -159,19 +151,9 @@ def lay_out_endless(root: beam.Pipeline, options: JobOptions) -> Outputs:
     return build(root, notifications, ticks, crm, edges.factories(options), graph)
 
 
-def beam_options(options: JobOptions, rest: Sequence[str]) -> PipelineOptions:
-    """Beam's own options for an endless run: streaming, and nothing of the main session or the command line's machine."""
-    named = {option.removeprefix("--").partition("=")[0] for option in rest}
-    added = [option for name, option in FLINK_NEEDS.items() if options.runner in ON_FLINK and name not in named]
-    made = PipelineOptions([f"--runner={options.runner}", *rest, *added])
-    made.view_as(StandardOptions).streaming = True
-    made.view_as(SetupOptions).save_main_session = False
-    return made
-
-
 def submit(options: JobOptions, rest: Sequence[str], *, wait: bool = True) -> beam.runners.runner.PipelineResult:
     """Hand the endless graph to its runner, and wait for its end if asked to."""
-    root = beam.Pipeline(options=beam_options(options, rest))
+    root = beam.Pipeline(options=runner_options(options, rest))
     lay_out_endless(root, options)
     result = root.run()
     if wait:

@@ -9,10 +9,13 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from ..io.secret_refs import SecretNotFoundError
+from ..io.vault import VaultError
 from ..transforms.errors import DealmailError
 from . import edges
 from .engines import run_local, submit
-from .options import OptionError, parse, require_tools
+from .machine_checks import require_tools
+from .options import OptionError, parse
+from .runner_options import check_runner_options
 
 _log = logging.getLogger(__name__)
 
@@ -21,6 +24,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the job as `argv` says; the exit code: 0 done, 1 it failed, 2 an option cannot be used."""
     try:
         options, rest = parse(argv)
+        check_runner_options(options, rest)
         require_tools(options)
         logging.basicConfig(
             level=options.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
@@ -28,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
         _quiet_libraries()
         if options.is_local:  # elsewhere the workers reach the stores, and the launching machine need not
             edges.check(options)
-    except (OptionError, SecretNotFoundError) as error:
+    except (OptionError, SecretNotFoundError, VaultError) as error:
         return _refused(2, str(error))
     except DealmailError as error:
         return _refused(1, str(error))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import os
-import pathlib
 import re
-import shutil
 import urllib.parse
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import sqlalchemy as sa
 
@@ -74,6 +73,9 @@ class JobOptions:
             value = getattr(self, name)
             if value and not pattern.fullmatch(value):
                 raise OptionError(f"--{name}={value}: use projects/PROJECT/{name}s/NAME")
+        for name in ("poll_minutes", "audit_hours", "lease_seconds"):
+            if not math.isfinite(getattr(self, name)):
+                raise OptionError(f"--{name}={getattr(self, name)}: use a number")
         for name in ("poll_minutes", "lease_seconds", "claim_batch", "fetch_threads"):
             if getattr(self, name) <= 0:
                 raise OptionError(f"--{name}={getattr(self, name)}: must be more than 0")
@@ -90,6 +92,16 @@ class JobOptions:
             )
         if self.search and urllib.parse.urlsplit(self.search).scheme not in {"http", "https", "sqlite"}:
             raise OptionError(f"--search={self.search}: use https://HOST:PORT, or sqlite:///FILE for FTS5")
+        if (
+            urllib.parse.urlsplit(self.search).scheme in {"http", "https"}
+            and not urllib.parse.urlsplit(self.search).hostname
+        ):
+            raise OptionError(f"--search={self.search}: use https://HOST:PORT, or sqlite:///FILE for FTS5")
+        gmail = urllib.parse.urlsplit(self.gmail_endpoint)
+        if self.gmail_endpoint and not (gmail.scheme in {"http", "https"} and gmail.hostname):
+            raise OptionError(f"--gmail_endpoint={self.gmail_endpoint}: use https://HOST, or http://HOST:PORT")
+        if self.pubsub_endpoint and not re.fullmatch(r"[^/:]+:\d+", self.pubsub_endpoint):
+            raise OptionError(f"--pubsub_endpoint={self.pubsub_endpoint}: use HOST:PORT")
         if urllib.parse.urlsplit(self.search).password:
             raise OptionError(f"--search holds a password; name it with --search_password={secret_refs.FORMS}")
         if not self.is_local:
@@ -110,9 +122,14 @@ class JobOptions:
         return self.runner == "DirectRunner"
 
 
+class _OneLineParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise OptionError(f"{message}; see --help")
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The options in groups, as `--help` shows them. Runner options of Beam itself are passed on."""
-    parser = argparse.ArgumentParser(
+    parser = _OneLineParser(
         prog="run_pipeline.py",
         description="dealmail's job: keeps customer mail beside the deal. Without options: SQLite and FTS5 in this folder, "
         "Google's Gmail, polling only, until Ctrl-C.",
@@ -225,7 +242,7 @@ def parse(argv: Sequence[str]) -> tuple[JobOptions, list[str]]:
 
     Raises:
         OptionError: an option is unknown or cannot be used.
-        SystemExit: --help, or argparse's own refusal.
+        SystemExit: --help.
     """
     given, rest = make_parser().parse_known_args(list(argv))
     if rest and given.runner == "DirectRunner":
@@ -272,18 +289,3 @@ def _database(url: str, password_ref: str, runner: str) -> DatabaseSpec:
     return DatabaseSpec(
         parsed._replace(password=None).render_as_string(hide_password=False), "env:DEALMAIL_DATABASE_PASSWORD"
     )
-
-
-def require_tools(options: JobOptions) -> None:
-    """Refuse, before anything starts, what this machine lacks for `options`.
-
-    Raises:
-        OptionError: a folder that is not there, or a runner's program that is missing.
-    """
-    url = sa.engine.make_url(options.database.url)
-    if url.drivername == "sqlite" and url.database:
-        folder = pathlib.Path(url.database).resolve().parent
-        if not folder.is_dir():
-            raise OptionError(f"--database={options.database.url}: there is no folder {folder}")
-    if options.runner == "FlinkRunner" and shutil.which("java") is None:
-        raise OptionError("--runner=FlinkRunner starts Beam's job server, which needs java: install a Java 17 runtime")

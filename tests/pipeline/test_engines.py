@@ -3,8 +3,8 @@
 import pytest
 
 from dealmail.io.database import DatabaseSpec
-from dealmail.pipeline.engines import beam_options
 from dealmail.pipeline.options import JobOptions
+from dealmail.pipeline.runner_options import runner_options
 
 ENDLESS = JobOptions(
     database=DatabaseSpec("mysql+pymysql://dealmail@db.corp.example/dealmail"), search="https://es.corp.example",
@@ -13,7 +13,7 @@ ENDLESS = JobOptions(
 
 
 def given(*rest):
-    return beam_options(ENDLESS, rest).get_all_options(retain_unknown_options=True)
+    return runner_options(ENDLESS, rest).get_all_options(retain_unknown_options=True)
 
 
 def test_flink_checkpoints_unless_told_otherwise():

@@ -5,7 +5,8 @@ import pickle
 
 import pytest
 
-from dealmail.pipeline.options import JobOptions, OptionError, make_parser, parse, require_tools
+from dealmail.pipeline.machine_checks import require_tools
+from dealmail.pipeline.options import JobOptions, OptionError, make_parser, parse
 
 
 def refused(*argv):
