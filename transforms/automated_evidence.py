@@ -7,10 +7,10 @@ import dataclasses
 import functools
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Literal
 
-from .gmail_payload import Part, part_types, read_bytes, read_root
+from .gmail_payload import Part, read_bytes, read_root
 from .headers import decode_fields
 from .records import MailText, NormalizedMessage, Participant
 
@@ -54,9 +54,10 @@ class Evidence:
         for name, value in decode_fields(root.headers or ()):
             headers[name] = f"{headers[name]}\n{value}" if name in headers else value
         text, has_quote = own_words(body) if body is not None else ("", False)
-        kinds = set(part_types(root))
-        links, images = _count_html(root) if body is not None else (0, 0)
-        if "text/calendar" in kinds and _CALENDAR_METHOD.search(message.payload):
+        parts = own_parts(root)
+        kinds = {part.kind for part in parts}
+        links, images = _count_html(parts) if body is not None else (0, 0)
+        if any(part.kind == "text/calendar" and _METHOD.search(part.header("content-type")) for part in parts):
             kinds.add("text/calendar;method")
         return cls(
             headers=headers,
@@ -112,6 +113,13 @@ class Evidence:
         return tuple(line for raw in self.text.splitlines() if (line := raw.strip()))
 
     @functools.cached_property
+    def greeted(self) -> str:
+        """The first name that its text begins with ("Hi Jane,"), lower case; "" if nobody's."""
+        found = _GREETING.match(" ".join(self.lines[:1])[:80])
+        name = next((one for one in found.groups() if one), "").strip(".").lower() if found else ""
+        return "" if name in _NOBODY else name
+
+    @functools.cached_property
     def local(self) -> str:
         """The author's local part."""
         return local_part(self.sender.address)
@@ -125,13 +133,24 @@ class Evidence:
         )
 
 
-def _count_html(root: Part) -> tuple[int, int]:
+def own_parts(root: Part, limit: int = 1000) -> list[Part]:
+    """The parts of a mail in order, at most `limit`; not those of a mail that it only carries (message/rfc822): what a person
+    forwards may be a robot's.
+    """
+    found: list[Part] = []
+    waiting = [root]
+    while waiting and len(found) < limit:
+        part = waiting.pop()
+        found.append(part)
+        if part.parts and not part.kind.startswith("message/"):
+            waiting.extend(reversed(part.parts))
+    return found
+
+
+def _count_html(parts: Iterable[Part]) -> tuple[int, int]:
     """Links and pictures of the HTML bodies, counted without parsing; those of a kilobyte-long logo count too."""
     links = images = 0
-    waiting = [root]
-    while waiting:
-        part = waiting.pop()
-        waiting.extend(part.parts or ())
+    for part in parts:
         if part.kind == "text/html" and not part.filename and part.body is not None and part.body.data:
             html = read_bytes(part.body.data[:_MAX_HTML]).lower()
             links += html.count(b"href=") - html.count(b"<link") - html.count(b"mailto:")
@@ -139,9 +158,16 @@ def _count_html(root: Part) -> tuple[int, int]:
     return max(links, 0), images
 
 
+_GREETING: Final = re.compile(
+    r"(?i:hi|hello|hey|dear|good (?:morning|afternoon|evening)|hallo|lieber?|bonjour|hola|ciao|greetings|guten (?:tag|morgen))[ ,]+"
+    r"([A-ZÄÖÜÉ][a-zäöüéèß'.]{0,14})(?: (?:and|&|und|et|y) [A-Z][a-z]{1,14}| [A-Z][a-z]{1,14})?\s*(?:[,:!.;-]|$)"
+    r"|([A-ZÄÖÜÉ][a-zäöüéèß]{1,14})(?: (?:and|&|/) [A-Z][a-z]{1,14})?\s*(?:,|-{1,3}|–|!)\s*$|([A-Z][a-z]{1,14})(?:,| -{1,2}|--) ?[A-Z]"
+)
+_NOBODY: Final = frozenset(
+    ["customer", "member", "subscriber", "reader", "friend", "friends", "valued", "investor", "colleague", "colleagues", "sir", "sirs", "madam", "all", "everyone", "team", "user", "client", "guest", "shopper", "website", "there", "please", "thanks", "thank", "hi", "hello", "dear", "sorry", "yes", "no", "ok"]
+)  # fmt: skip
 _MAX_HTML: Final = 200_000
-_CALENDAR_METHOD: Final = re.compile(rb"text\\?/calendar(?:[^\"\\]|\\.){0,300}?method\s*=", re.IGNORECASE)
-"""In the JSON itself, where quotes are escaped: base64url bodies hold no such text."""
+_METHOD: Final = re.compile(r";\s*method\s*=", re.IGNORECASE)
 _MAX_WHOLE: Final = 8_000
 _PUNCTUATION: Final = {ord(char): " " for char in '.,;:!?()[]{}<>"/=&*_|~+#%$\\-–—…“”'} | {0x2019: "'"}
 _QUOTE_START: Final = re.compile(

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final, Literal
 
 from .automated_evidence import Evidence
+from .bounce_words import BOUNCE_SUBJECT, BOUNCE_TEXT
 
 FactKind = Literal["bounce", "reply", "calendar", "transactional"]
 
@@ -39,27 +40,15 @@ def _fact(name: str, kind: FactKind, source: str) -> Callable[[Callable[[Evidenc
 
 _REPORTS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
 _OTHER_REPORTS: Final = frozenset({"message/feedback-report", "message/disposition-notification"})
+_ANSWER: Final = re.compile(r"\s*(?:re|fwd?|aw|wg|tr|rv|sv|vs|vb|vl|i|r|enc|doorst|antw)\s*(?:\[\d+\])?\s*:", re.I)
 _DAEMON: Final = re.compile(
-    r"^(?:mailer[-_.]?daemon|mail[-_.]?daemon|double-?bounce|bounces?|mdaemon|mail-?delivery|mailerdaemon|mail\.?system|daemon)(?:$|[+.\-_=0-9])"
+    r"^(?:mailer[-_.]?daemon|mail[-_.]?daemon|double-?bounce|bounces?|mdaemon|mail-?delivery|mailerdaemon|mail\.?system|daemon|microsoftexchange[0-9a-f]{32})(?:$|[+.\-_=0-9])"
 )
-_SYSTEM_LOCAL: Final = re.compile(
-    r"^(?:post[-_.]?master|mail|root|administrator|smtp|mail-?admin|mail[-_.]?gateway|mta|)$"
-)
+_POSTMASTER: Final = re.compile(r"^(?:post[-_.]?master|mta|mail[-_.]?gateway|)$")
+_MAYBE_SYSTEM: Final = re.compile(r"^(?:mail|root|administrator|smtp|mail-?admin)$")
+"""A small firm's people write from mail@ too."""
 _DAEMON_NAME: Final = re.compile(
     r"mail delivery (?:sub)?system|mailer[- ]daemon|mail(?:er)? administrator|postmaster|system administrator|mail system|internet mail delivery|mail-?zustell",
-    re.I,
-)
-_BOUNCE_SUBJECT: Final = re.compile(
-    r"^\W*(?:\w{1,20}\]\s*)?(?:undeliver(?:able|ed)|delayed mail|mail delivery|e-?mail delivery|message status|error sending|banned contents|virus in mail|considered unsolicited|rejected (?:mail|post|message)|not member article|reject mail|mail system error|undelivered mail|un(?:able|successful) to deliver|returned (?:mail|e-?mail|message|to sender)|return(?:ed)? to sender|failure notice|failed (?:mail|delivery|to deliver)|failure delivery|delivery (?:status notification|status|failure|failed|error|notification|problem|report|has failed|unsuccessful|delayed)|"
-    r"(?:mail|message|e-?mail)(?: |_|-)(?:delivery|transaction|system|status|could not|couldn't|not|un)(?: |-)?(?:fail|error|status|unsuccess|be deliver|deliver|problem|report|delay|deliverable|subsystem)|mail (?:error|failure|failed|returned)|message (?:failure|delayed|delivery|undeliverable)|non[- ]?(?:delivery|remise|deliverable)|"
-    r"(?:warning|notice|error|notification|fatal error|nondeliverable|rejected|\[?bounce\]?)\b.{0,40}(?:deliver|could not send|mail|message|not sent)|(?:could|can) ?(?:no|n.)t (?:be )?(?:deliver|send)|could not send|your message .{0,40}(?:not|couldn.t|could not|blocked|rejected|wasn.t) ?(?:be )?(?:deliver|sent)?|user unknown|no such user|"
-    r"unzustellbar|zustellung(?:sfehler|sproblem)?|nicht zustellbar|nachricht (?:konnte )?nicht (?:zugestellt|zustellbar)|mail non|échec|non remis|messaggio non|consegna|mancato recapito|no se (?:ha podido|pudo) entregar|devolución|correo devuelto|niet bezorgd|onbestelbaar|недостав|не доставлен|未配達|配信(?:エラー|不能|できません|失敗)|送信エラー|宛先不明|エラーメール|退信|投递失败)",
-    re.I,
-)
-_BOUNCE_TEXT: Final = re.compile(
-    r"reporting-mta:|final-recipient:|diagnostic-code:|original-recipient:|\b[45]\d\d[ -][45]\.\d\.\d|\b55[0-4][ -:]|\b45[0-2][ -]|user (?:is )?unknown|(?:mailbox|address|recipient|user|account) (?:is )?(?:unavailable|not found|does(?: not|n.t) exist|full|disabled|rejected|unknown|over quota|not listed)|"
-    r"(?:could|can|was)(?: ?not|n.t| not be| never) (?:be )?(?:deliver|sent|send|reach)|(?:un(?:able|successful)|fail(?:ed|ure)?) (?:to|in) (?:deliver|send|reach|relay)|permanent (?:fatal )?error|delivery (?:to|of) .{0,120}(?:fail|delay|abort)|(?:did|has|have) not (?:been|reach)|quota exceeded|no such (?:user|recipient|mailbox|address)|"
-    r"undeliver|returned (?:mail|message|to (?:the )?sender)|this message was created automatically by mail|message (?:has been )?(?:rejected|refused|blocked|returned)|transcript of session follows|i.m afraid i wasn.t able|relay(?:ing)? denied|transmission error|host (?:not found|unknown)|invalid (?:recipient|address|mailbox)|not delivered|delivery (?:failed|error|failure)|(?:konnte|kann) nicht (?:zu|aus)gestellt|unbekannter empf|n.a (?:pas )?pu être (?:remis|envoy)|no se (?:ha podido|pudo) entregar|não (?:pôde|foi) (?:ser )?entregue|impossibile (?:consegnare|recapitare)|送信できません|配信できません|届きません|宛先(?:不明|が)|ユーザー?が(?:存在|見つ)|无法投递|не (?:может быть|был[оа]?) доставлен",
     re.I,
 )
 
@@ -69,6 +58,10 @@ _BOUNCE_TEXT: Final = re.compile(
 )
 def _(mail: Evidence) -> bool:
     form = mail.header("content-type")
+    if mail.root_kind in _REPORTS:
+        return True
+    if mail.kinds & _REPORTS and not _ANSWER.match(mail.subject):  # a gateway has wrapped the report once more
+        return True
     is_report = mail.root_kind == "multipart/report" or form.startswith("multipart/report")
     is_other = "feedback-report" in form or "disposition-notification" in form or bool(mail.kinds & _OTHER_REPORTS)
     return is_report and ("delivery-status" in form or bool(mail.kinds & _REPORTS) or not is_other)
@@ -83,17 +76,20 @@ def _(mail: Evidence) -> bool:
 def _(mail: Evidence) -> bool:
     if _DAEMON.match(mail.local) and "list-unsubscribe" not in mail.headers and "list-id" not in mail.headers:
         return bool(_DAEMON.match(mail.local)) and (
-            not mail.local.startswith("bounce") or bool(_BOUNCE_SUBJECT.match(mail.subject))
+            not mail.local.startswith("bounce") or bool(BOUNCE_SUBJECT.match(mail.subject))
         )
-    is_system = bool(_SYSTEM_LOCAL.match(mail.local)) or bool(_DAEMON_NAME.search(mail.sender.name))
-    return is_system and bool(_BOUNCE_SUBJECT.match(mail.subject))
+    return _is_postmaster(mail) and bool(BOUNCE_SUBJECT.match(mail.subject))
+
+
+def _is_postmaster(mail: Evidence) -> bool:
+    return bool(_POSTMASTER.match(mail.local)) or bool(_DAEMON_NAME.search(mail.sender.name))
 
 
 @_fact("empty-return-path", "bounce", "RFC 5321 section 4.5.5: notifications have an empty envelope sender")
 def _(mail: Evidence) -> bool:
     path = mail.headers.get("return-path", "x").strip()
     return path in {"<>", "< >", "<MAILER-DAEMON>", ""} and bool(
-        _BOUNCE_SUBJECT.match(mail.subject) or _DAEMON_NAME.search(mail.sender.name)
+        BOUNCE_SUBJECT.match(mail.subject) or _DAEMON_NAME.search(mail.sender.name)
     )
 
 
@@ -104,29 +100,38 @@ _MARKS: Final = (
 )  # fmt: skip
 _CODE: Final = re.compile(r"\b[45]\d\d[ -]+[45]\.\d\.\d|\b55[0-4] ")
 _ORIGINALS: Final = frozenset({"message/rfc822", "text/rfc822-headers", "message/rfc822-headers"})
-_LETTER: Final = re.compile(
-    r"^(?:hi|hello|hey|dear|hallo|bonjour|hola)\b|\b(?:i|my|me|we|ich|wir|je|nous)\b(?!')", re.I | re.M
+_COPY: Final = re.compile(
+    r"original (?:message|mail)|below this line|headers? follow|copy of (?:the|your)|message reads|^(?:received|return-path|message-id|from): ",
+    re.I | re.M,
 )
+"""Where the mail begins that came back."""
+_FIRST_PERSON: Final = re.compile(r"\b(?:i|my|me|mine|ich|mir|mich|meine?n?|je|moi|mon|yo|io|eu)\b(?!')", re.I)
+_ADDRESS: Final = re.compile(r"[^\s@<>]@[\w-]+\.\w")
 
 
 @_fact("bounce-report", "bounce", "subject and text of a delivery report without its form")
 def _(mail: Evidence) -> bool:
+    """A postmaster needs only say so; anybody else also has to name an address or a server, and not to write a letter."""
     start = mail.whole
     if not start:
         return False
-    path = mail.headers.get("return-path", "x").strip()
-    is_system = bool(_SYSTEM_LOCAL.match(mail.local)) or bool(_DAEMON_NAME.search(mail.sender.name)) or path == "<>"
-    if is_system:
-        return _count_marks(start) > 0 or bool(_BOUNCE_TEXT.search(start))
-    if mail.has_quote and mail.subject.lower().startswith(("re:", "fw")):
-        return False
-    if _BOUNCE_SUBJECT.match(mail.subject) and _BOUNCE_TEXT.search(start):
-        return True
+    copy = _COPY.search(start)
+    own = start[: copy.start()] if copy else start
+    is_letter = bool(mail.greeted) or bool(_FIRST_PERSON.search(own))
+    says_so = bool(BOUNCE_TEXT.search(start))
     marks = _count_marks(start)
-    has_original = bool(mail.kinds & _ORIGINALS)
-    if marks >= 4:
+    if _is_postmaster(mail) or mail.headers.get("return-path", "x").strip() == "<>":
+        return (marks > 0 or says_so) and not (mail.greeted and is_letter)
+    if marks >= 4 and not mail.greeted:
+        return not _ANSWER.match(mail.subject)
+    if is_letter or _ANSWER.match(mail.subject):
+        return False
+    if _MAYBE_SYSTEM.match(mail.local) and marks > 0:
         return True
-    return (marks >= 2 or has_original) and not _LETTER.search(start) and bool(_BOUNCE_TEXT.search(start))
+    has_original = bool(mail.kinds & _ORIGINALS)
+    if BOUNCE_SUBJECT.match(mail.subject):
+        return says_so and (marks > 0 or has_original or bool(_ADDRESS.search(own)))
+    return says_so and (marks >= 2 or has_original)
 
 
 def _count_marks(text: str) -> int:
@@ -138,10 +143,15 @@ def _count_marks(text: str) -> int:
 _RESPONDER_FIELDS: Final = (
     "x-autoreply", "x-autorespond", "x-autoresponder", "x-auto-reply", "x-auto-respond", "x-mail-autoreply", "x-autoreply-from", "x-vacation", "x-fc-machinegenerated",
 )  # fmt: skip
-_REPLY_SUBJECT: Final = re.compile(
-    r"^\W*(?:(?:re|aw)\s*:\s*)?(?:auto(?:matic(?:ally)?|mated|matische?r?)?[- ]?(?:reply|response|responder|generated reply|respuesta|antwort|svar|antwoord)\b|auto\s*:|out[- ]of[- ](?:the[- ])?office(?: (?:auto ?-?reply|notification|message|response|re))?\s*(?::|$|\()|ooo\s*:|"
-    r"(?:i am |i'm )?(?:away from|out of) (?:my|the) (?:office|desk|mail)|on (?:vacation|holiday|leave)\s*[:(]|vacation (?:reply|response|message|notice)|abwesen(?:heit|d)|automatische (?:antwort|abwesenheit)|réponse automatique|absen(?:ce|t) du bureau|message d.absence|respuesta autom[áa]tica|"
-    r"fuera de (?:la )?oficina|risposta automatica|fuori (?:sede|ufficio)|automatisch antwoord|afwezig|autosvar|automatiskt svar|automaattinen vastaus|resposta autom[áa]tica|ausência|odpowiedź automatyczna|автоответ|自動(?:返信|応答)|自动(?:答复|回复))",
+_PROGRAM: Final = (
+    r"(?:auto(?:matic(?:ally)?|mated|matische?r?)?[- ]?(?:reply|response|responder|generated reply|respuesta|antwort|svar|antwoord)\b|auto\s*:|out[- ]of[- ](?:the[- ])?office(?: (?:auto ?-?reply|notification|message|response))?\s*:|ooo\s*:|"
+    r"vacation (?:reply|response|message|notice)|abwesenheits(?:notiz|nachricht|assistent|meldung|info)|automatische (?:antwort|abwesenheit)|réponse automatique|message d.absence|respuesta autom[áa]tica|risposta automatica|fuori sede\s*:|"
+    r"automatisch antwoord|afwezigheidsbericht|autosvar|automatiskt svar|automaattinen vastaus|resposta autom[áa]tica|odpowiedź automatyczna|автоответ|自動(?:返信|応答)|自动(?:答复|回复))"
+)
+_REPLY_SUBJECT: Final = re.compile(r"^\W*" + _PROGRAM, re.I)
+_AWAY_SUBJECT: Final = re.compile(
+    rf"^\W*(?:(?:re|aw)\s*:\s*)?(?:{_PROGRAM}|out[- ]of[- ](?:the[- ])?office|(?:i am |i'm )?(?:currently )?(?:away from|out of) (?:my|the) (?:office|desk|mail)|(?:away )?on (?:vacation|holiday|annual leave|leave)|abwesen(?:heit|d)|"
+    r"absen(?:ce|t) du bureau|fuera de (?:la )?oficina|fuori (?:sede|ufficio)|afwezig|ausência|ausente)",
     re.I,
 )
 _REPLY_TEXT: Final = re.compile(
@@ -173,9 +183,16 @@ def _(mail: Evidence) -> bool:
     return "disposition-notification" in mail.header("content-type") or "message/disposition-notification" in mail.kinds
 
 
-@_fact("away-subject", "reply", "subject prefixes of Exchange and others that set no field, by language")
+@_fact(
+    "away-subject",
+    "reply",
+    "subject prefixes of Exchange and others that set no field, by language; a vaguer subject together with the text",
+)
 def _(mail: Evidence) -> bool:
-    return bool(_REPLY_SUBJECT.match(mail.subject))
+    if _REPLY_SUBJECT.match(mail.subject):
+        return True
+    is_letter = bool(mail.greeted) or mail.has_quote
+    return not is_letter and bool(_AWAY_SUBJECT.match(mail.subject)) and bool(_REPLY_TEXT.search(mail.text[:2000]))
 
 
 @_fact("away-note", "reply", "an away note from a program that says so in some other field")
@@ -189,7 +206,7 @@ def _(mail: Evidence) -> bool:
     about = by_program and re.search(
         r"out of (?:the )?office|vacation|holiday|away|absen|urlaub|ooo|^re:", mail.subject, re.I
     )
-    return bool((says_auto or about) and _REPLY_TEXT.search(mail.text[:2000]))
+    return bool((says_auto or (about and not mail.greeted)) and _REPLY_TEXT.search(mail.text[:2000]))
 
 
 _MEETING_SUBJECT: Final = re.compile(
@@ -212,9 +229,9 @@ def _(mail: Evidence) -> bool:
 @_fact("meeting-notice", "calendar", "subject prefixes of calendar programs beside a calendar file, or their sender")
 def _(mail: Evidence) -> bool:
     has_file = bool(mail.kinds & {"text/calendar", "application/ics"})
-    return (
-        bool(_MEETING_SUBJECT.match(mail.subject)) and has_file
-    ) or mail.sender.address == "calendar-notification@google.com"
+    if mail.sender.address == "calendar-notification@google.com":
+        return True
+    return has_file and bool(_MEETING_SUBJECT.match(mail.subject)) and bool(mail.text) and not mail.greeted
 
 
 @_fact("abuse-report", "transactional", "RFC 5965 section 2: report-type=feedback-report")

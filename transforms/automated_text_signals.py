@@ -200,30 +200,14 @@ def _(mail: Evidence) -> float:
     return re.search(pattern, mail.lower[:800]) is not None
 
 
-_GREETING: Final = re.compile(
-    r"(?i:hi|hello|hey|dear|good (?:morning|afternoon|evening)|hallo|lieber?|bonjour|hola|ciao|greetings|guten (?:tag|morgen))[ ,]+"
-    r"([A-ZÄÖÜÉ][a-zäöüéèß'.]{0,14})(?: (?:and|&|und|et|y) [A-Z][a-z]{1,14}| [A-Z][a-z]{1,14})?\s*(?:[,:!.;-]|$)"
-    r"|([A-ZÄÖÜÉ][a-zäöüéèß]{1,14})(?: (?:and|&|/) [A-Z][a-z]{1,14})?\s*(?:,|-{1,3}|–|!)\s*$|([A-Z][a-z]{1,14})(?:,| -{1,2}|--) ?[A-Z]"
-)
-_NOBODY: Final = frozenset(
-    ["customer", "member", "subscriber", "reader", "friend", "friends", "valued", "investor", "colleague", "colleagues", "sir", "sirs", "madam", "all", "everyone", "team", "user", "client", "guest", "shopper", "website", "there", "please", "thanks", "thank", "hi", "hello", "dear", "sorry", "yes", "no", "ok"]
-)  # fmt: skip
-
-
-def _greeted(mail: Evidence) -> str:
-    found = _GREETING.match(" ".join(mail.lines[:1])[:80])
-    name = next((one for one in found.groups() if one), "").strip(".").lower() if found else ""
-    return "" if name in _NOBODY else name
-
-
 @_signal("personal-greeting", "person", "the text begins with somebody's first name", -0.8)
 def _(mail: Evidence) -> float:
-    return bool(_greeted(mail))
+    return bool(mail.greeted)
 
 
 @_signal("greets-recipient", "person", "the text begins with a name that an address in To has", -0.6)
 def _(mail: Evidence) -> float:
-    name = _greeted(mail)
+    name = mail.greeted
     return len(name) > 1 and any(
         name in f"{one.name.lower()} {local_part(one.address)}" for one in (*mail.recipients, *mail.copied)
     )

@@ -138,14 +138,3 @@ def read_leniently(data: str) -> bytes:
     if len(kept) % 4 == 1:
         kept = kept[:-1]
     return binascii.a2b_base64(kept + b"=" * (-len(kept) % 4))
-
-
-def part_types(root: Part, limit: int = 1000) -> list[str]:
-    """The media types of the parts in order, lower case; at most `limit` of them."""
-    found: list[str] = []
-    waiting = [root]
-    while waiting and len(found) < limit:
-        part = waiting.pop()
-        found.append(part.kind)
-        waiting.extend(reversed(part.parts or ()))
-    return found

@@ -188,7 +188,6 @@ def test_case_91_auto_generated_is_transactional():
     [
         "Automatic reply: Pilot",
         "Out of Office: Pilot",
-        "Out of office",
         "Abwesenheitsnotiz: Pilot",
         "Réponse automatique : Pilot",
         "Respuesta automática: Pilot",
@@ -197,6 +196,33 @@ def test_case_91_auto_generated_is_transactional():
 )
 def test_case_91_away_notes_without_any_field_are_known_by_their_subject(subject):
     assert judge(evidence({"Subject": subject})).kind == "reply"
+
+
+AWAY = "I am out of the office until 3 March with limited access to my mail. In urgent cases please call Bob.\n"
+
+
+@pytest.mark.parametrize("subject", ["Out of office", "Re: Out of office", "Abwesend", "On vacation"])
+def test_case_91_a_vague_subject_needs_a_text_that_says_so_too(subject):
+    assert judge(evidence({"Subject": subject}, AWAY)).kind == "reply"
+    assert judge(evidence({"Subject": subject})).kind is None
+
+
+@pytest.mark.parametrize(
+    ("subject", "text"),
+    [
+        ("Out of office (next week)", "Hi Alice, I will be out next week, so let us meet Friday.\n\nJane\n"),
+        ("On vacation (July)", "Hi Alice, when are you on vacation? We should plan the rollout.\n\nJane\n"),
+        (
+            "Abwesenheit im August",
+            "Hallo Alice, ich bin im August im Urlaub. Wollen wir vorher den Vertrag machen?\n\nJane\n",
+        ),
+        ("Re: out of the office next week", "Hi Alice, sounds good, I will be away too.\n\nJane\n"),
+    ],
+)
+def test_case_91_letters_about_absences_are_kept(subject, text):
+    assert judge(evidence({"Subject": subject}, text)).kind is None
+    headers = {"Subject": "Re: holiday schedule", "X-Auto-Response-Suppress": "All"}
+    assert judge(evidence(headers, text)).kind is None
 
 
 @pytest.mark.parametrize(
@@ -258,12 +284,84 @@ REPORT_PART = {
         ({"Subject": "failure notice"}, "<jane@acme.example>:\n550 5.1.1 user unknown", None),
         ({"X-Failed-Recipients": "jane@acme.example"}, "x", None),
         ({"Subject": "Unzustellbar: Pilot"}, "550 5.1.1 <jane@acme.example>: user unknown", None),
+        (
+            {"From": "root <root@acme.example>", "Subject": "Permanent Delivery Failure"},
+            "Session transcript follows:\nRCPT To: <jane@acme.example>\n550 no such user",
+            None,
+        ),
+        ({"From": "MicrosoftExchange329e71ec88ae4615bbc36ab6ce41109e@acme.example"}, "x", None),
+        ({"Subject": "Nedoručitelné: Pilot"}, "Zprávu pro jane@acme.example nelze doručit.", None),
+        ({"Subject": "Message not delivered"}, "Your message could not be delivered to jane@acme.example.", None),
+        ({"Subject": "メール配信エラー"}, "jane@acme.example 宛のメールは配信できませんでした。", None),
+        ({"Subject": "系统退信"}, "收件人 jane@acme.example 不存在", None),
     ],
 )
 def test_case_95_delivery_reports_in_all_their_forms(headers, text, parts):
     mime = "multipart/report" if parts else "text/plain"
     verdict = judge(evidence(headers, text, parts=parts, mime=mime))
     assert (verdict.kind, verdict.is_hard) == ("bounce", True)
+
+
+def test_case_95_a_report_that_a_gateway_wrapped_is_one_still():
+    headers = {"Content-Type": "multipart/mixed; boundary=x", "Subject": "[EXTERNAL] Pilot"}
+    assert judge(evidence(headers, "hm", parts=[REPORT_PART], mime="multipart/mixed")).kind == "bounce"
+
+
+CARRIED = [
+    {"mimeType": "message/delivery-status", "headers": [], "body": {"size": 0}},
+    {"mimeType": "message/disposition-notification", "headers": [], "body": {"size": 0}},
+    {"mimeType": "message/feedback-report", "headers": [], "body": {"size": 0}},
+    {
+        "mimeType": "text/calendar",
+        "headers": [{"name": "Content-Type", "value": "text/calendar; method=REQUEST"}],
+        "body": {"size": 0},
+    },
+]
+
+
+@pytest.mark.parametrize("part", CARRIED, ids=lambda part: part["mimeType"])
+def test_a_persons_letter_that_carries_a_robots_mail_is_kept(part):
+    report = {"mimeType": "multipart/report", "headers": [], "parts": [part]}
+    carried = {"mimeType": "message/rfc822", "filename": "forwarded.eml", "headers": [], "parts": [report]}
+    headers = {"Content-Type": "multipart/mixed; boundary=x", "Subject": "Fwd: what I got"}
+    assert judge(evidence(headers, parts=[carried], mime="multipart/mixed")).kind is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "text"),
+    [
+        (
+            {"Subject": "Delivery problem with order 7"},
+            "Hi Alice,\n\nthe goods were not delivered yet. Can you check?\n\nJane\n",
+        ),
+        ({"Subject": "Delivery delayed"}, "The truck is delayed, the goods could not be delivered.\n\nJane\n"),
+        ({"Subject": "Mailbox full"}, "Hi Alice,\n\nI got a note that your mailbox is full. Please call me.\n\nJane\n"),
+        (
+            {"Subject": "Notice: message about your mail server"},
+            "Hi Alice,\n\nour mailbox is full, write to jane@home.example.\n\nJane\n",
+        ),
+        (
+            {"Subject": "Consegna ordine 33"},
+            "Ciao Alice,\n\nimpossibile consegnare lunedì, ci sentiamo martedì?\n\nGianni\n",
+        ),
+        (
+            {"Subject": "Error de envío"},
+            "Hola Alice,\n\nno se ha podido entregar el pedido al cliente. ¿Lo revisas?\n\nJuan\n",
+        ),
+        (
+            {"Subject": "Zustellung Vertrag"},
+            "Hallo Alice,\n\nder Vertrag konnte nicht zugestellt werden, bitte nochmal.\n\nGruß\nJane\n",
+        ),
+        (
+            {"From": "Max Muster <mail@muster.example>"},
+            "Hi Alice,\n\nthe contract has not been signed, I could not reach our CFO.\n\nMax\n",
+        ),
+        ({"From": "Max Muster <mail@muster.example>"}, "The contract has not been signed yet.\n\nMax\n"),
+        ({"From": "Max Muster <administrator@muster.example>"}, "Hi Alice,\n\nwe did not reach a decision.\n\nMax\n"),
+    ],
+)
+def test_case_95_letters_about_deliveries_and_mailboxes_are_kept(headers, text):
+    assert judge(evidence(headers, text)).kind is None
 
 
 def test_case_95_a_person_who_asks_about_a_bounce_is_kept():
@@ -298,6 +396,17 @@ def test_case_96_a_letter_with_a_calendar_file_attached_is_kept():
             evidence({"Content-Type": "multipart/mixed; boundary=x"}, parts=[_calendar("")], mime="multipart/mixed")
         ).kind
         is None
+    )
+
+
+@pytest.mark.parametrize("subject", ["Invitation: our open day", "Notification: new prices", "Einladung: Messe"])
+def test_case_96_a_letter_that_invites_with_a_calendar_file_is_kept(subject):
+    file = {"mimeType": "application/ics", "filename": "day.ics", "headers": [], "body": {"size": 0}}
+    headers = {"Content-Type": "multipart/mixed; boundary=x", "Subject": subject}
+    assert judge(evidence(headers, parts=[file], mime="multipart/mixed")).kind is None
+    assert (
+        judge(evidence(headers, "When: Tuesday, 10:00\nWhere: Room 5\n", parts=[file], mime="multipart/mixed")).kind
+        == "calendar"
     )
 
 
