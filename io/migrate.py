@@ -15,6 +15,7 @@ from alembic.script import ScriptDirectory
 from ..transforms.errors import TerminalError
 from .database import Database, DatabaseSpec
 
+SCRIPTS = pathlib.Path(__file__).with_name("migrations")
 _LOCK_SECONDS = 120
 LOCK_NAME = "concat(database(), '.schema')"
 """MariaDB's named lock of whoever upgrades, as SQL: they hold for a whole server, so it is named for the database."""
@@ -24,9 +25,9 @@ class SchemaError(TerminalError):
     """The database's schema is not the one this release works with. The text says how to mend it."""
 
 
-def _config() -> Config:
+def _config(scripts: pathlib.Path = SCRIPTS) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(pathlib.Path(__file__).with_name("migrations")).replace("%", "%%"))
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
     return config
 
 
@@ -43,18 +44,23 @@ def current(database: Database) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
 
-def upgrade(database: Database) -> None:
-    """Bring `database` to the newest schema, data in place. Safe to run twice, and by several processes at once.
+def upgrade(database: Database, to: str = "head", scripts: pathlib.Path = SCRIPTS) -> None:
+    """Bring `database` to the newest schema, data in place. Safe to run twice, after being cut off, and by several at once.
+
+    Args:
+        database: where.
+        to: the revision to stop at.
+        scripts: the folder of the migrations.
 
     Raises:
         SchemaError: the schema is newer than this release.
         StoreUnavailableError: the database cannot be reached.
     """
     with _alone(database) as connection:
-        _refuse_unknown(MigrationContext.configure(connection).get_current_revision())
-        config = _config()
+        config = _config(scripts)
+        _refuse_unknown(MigrationContext.configure(connection).get_current_revision(), config)
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, to)
 
 
 def check_schema(database: Database) -> None:
@@ -65,7 +71,7 @@ def check_schema(database: Database) -> None:
         StoreUnavailableError: the database cannot be reached.
     """
     found = current(database)
-    _refuse_unknown(found)
+    _refuse_unknown(found, _config())
     if found != newest():
         have = "has no tables yet" if found is None else f"has schema {found}, this release needs {newest()}"
         msg = f"the database {have}: run `dealmail db upgrade`"
@@ -89,8 +95,8 @@ def open_database(spec: DatabaseSpec) -> Database:
     return database
 
 
-def _refuse_unknown(found: str | None) -> None:
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+def _refuse_unknown(found: str | None, config: Config) -> None:
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if found is not None and found not in known:
         msg = f"the database has schema {found}, which this release (newest: {newest()}) does not know: install a newer dealmail"
         raise SchemaError(msg)

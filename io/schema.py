@@ -222,7 +222,7 @@ listing = sa.Table(  # a messages.list that has to be walked: first sync, extens
     sa.Column("query", Text(mysql.TEXT), nullable=False, default=""),  # terms beside the dates; "" asks for everything
     sa.Column("after_at", UtcDateTime, nullable=False),
     sa.Column("before_at", UtcDateTime),
-    sa.Column("page_token", sa.String(255), nullable=False, default=""),
+    sa.Column("page_token", Text(mysql.TEXT), nullable=False, default=""),
     sa.Column("listed", sa.Integer, nullable=False, default=0),
     sa.Column("estimate", sa.Integer, nullable=False, default=0),
     sa.Column("created_at", UtcDateTime, nullable=False),

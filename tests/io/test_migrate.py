@@ -91,8 +91,11 @@ def test_the_next_upgrade_begins_only_after_the_revision_is_committed(empty_mari
             free.append(other.exec_driver_sql(f"select is_free_lock({migrate.LOCK_NAME})").scalar_one())
 
     asking, upgrading = Database(empty_mariadb_spec), Database(empty_mariadb_spec)
-    sa.event.listen(upgrading.engine, "commit", look)
-    migrate.upgrade(upgrading)
+    sa.event.listen(sa.Engine, "commit", look)
+    try:
+        migrate.upgrade(upgrading)
+    finally:
+        sa.event.remove(sa.Engine, "commit", look)
     assert free
     assert not any(free)
     for database in (asking, upgrading):

@@ -1,4 +1,7 @@
-"""The first schema: all tables, and the three timelines for readers."""
+"""The first schema: all tables, and the three timelines for readers.
+
+MariaDB commits each statement, so all of them may run again after an upgrade that was cut off.
+"""
 
 # ruff: noqa: S608 (the views are put together from our own words only)
 
@@ -85,6 +88,7 @@ def upgrade() -> None:
         sa.Column("relinked_version", sa.BigInteger(), nullable=False),
         sa.Column("settings", sa.JSON(), nullable=False),
         sa.Column("created_at", utc(), nullable=False),
+        if_not_exists=True,
         **TABLE,
     )
     op.create_table(
@@ -92,6 +96,7 @@ def upgrade() -> None:
         sa.Column("team_id", key(64), primary_key=True),
         sa.Column("id", key(64), primary_key=True),
         sa.Column("name", sa.String(255), nullable=False),
+        if_not_exists=True,
         **TABLE,
     )
     op.create_table(
@@ -100,9 +105,10 @@ def upgrade() -> None:
         sa.Column("address", key(320), primary_key=True),
         sa.Column("user_id", key(64), nullable=False),
         sa.Column("is_primary", sa.Boolean(), nullable=False),
+        if_not_exists=True,
         **TABLE,
     )
-    op.create_index("ix_user_address_user", "user_address", ["team_id", "user_id"])
+    op.create_index("ix_user_address_user", "user_address", ["team_id", "user_id"], if_not_exists=True)
     op.create_table(
         "mailbox",
         sa.Column("id", key(64), primary_key=True),
@@ -129,10 +135,11 @@ def upgrade() -> None:
         sa.Column("expired_cursors", sa.Integer(), nullable=False),
         sa.Column("created_at", utc(), nullable=False),
         sa.UniqueConstraint("team_id", "address", name="uq_mailbox_address"),
+        if_not_exists=True,
         **TABLE,
     )
-    op.create_index("ix_mailbox_address", "mailbox", ["address"])
-    op.create_index("ix_mailbox_next_poll", "mailbox", ["import_on", "next_poll_at"])
+    op.create_index("ix_mailbox_address", "mailbox", ["address"], if_not_exists=True)
+    op.create_index("ix_mailbox_next_poll", "mailbox", ["import_on", "next_poll_at"], if_not_exists=True)
     op.create_table(
         "consent",
         sa.Column("id", serial(), primary_key=True, autoincrement=True),
@@ -142,9 +149,10 @@ def upgrade() -> None:
         sa.Column("action", sa.String(32), nullable=False),
         sa.Column("actor", sa.String(320), nullable=False),
         sa.Column("detail", sa.String(255), nullable=False),
+        if_not_exists=True,
         **TABLE,
     )
-    op.create_index("ix_consent_mailbox", "consent", ["mailbox_id", "id"])
+    op.create_index("ix_consent_mailbox", "consent", ["mailbox_id", "id"], if_not_exists=True)
     op.create_table(
         "credential",
         sa.Column("mailbox_id", key(64), primary_key=True),
@@ -152,6 +160,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(32), nullable=False),
         sa.Column("ciphertext", sa.LargeBinary(), nullable=False),
         sa.Column("updated_at", utc(), nullable=False),
+        if_not_exists=True,
         **TABLE,
     )
     op.create_table(
@@ -159,12 +168,14 @@ def upgrade() -> None:
         sa.Column("scope", key(64), primary_key=True),
         sa.Column("minute", sa.BigInteger(), primary_key=True),
         sa.Column("units", sa.BigInteger(), nullable=False),
+        if_not_exists=True,
         **TABLE,
     )
     op.create_table(
         "own_domain",
         sa.Column("team_id", key(64), primary_key=True),
         sa.Column("domain", key(255), primary_key=True),
+        if_not_exists=True,
         **TABLE,
     )
     op.create_table(
@@ -172,6 +183,7 @@ def upgrade() -> None:
         sa.Column("team_id", key(64), primary_key=True),
         sa.Column("id", key(64), primary_key=True),
         sa.Column("name", sa.String(255), nullable=False),
+        if_not_exists=True,
         **TABLE,
     )
     op.create_table(
@@ -179,9 +191,10 @@ def upgrade() -> None:
         sa.Column("team_id", key(64), primary_key=True),
         sa.Column("domain", key(255), primary_key=True),
         sa.Column("account_id", key(64), primary_key=True),
+        if_not_exists=True,
         **TABLE,
     )
-    op.create_index("ix_account_domain_account", "account_domain", ["team_id", "account_id"])
+    op.create_index("ix_account_domain_account", "account_domain", ["team_id", "account_id"], if_not_exists=True)
     op.create_table(
         "contact",
         sa.Column("team_id", key(64), primary_key=True),
@@ -189,10 +202,11 @@ def upgrade() -> None:
         sa.Column("address", key(320), nullable=False),
         sa.Column("name", sa.String(255), nullable=False),
         sa.Column("account_id", key(64)),
+        if_not_exists=True,
         **TABLE,
     )
-    op.create_index("ix_contact_account", "contact", ["team_id", "account_id"])
-    op.create_index("ix_contact_address", "contact", ["team_id", "address"])
+    op.create_index("ix_contact_account", "contact", ["team_id", "account_id"], if_not_exists=True)
+    op.create_index("ix_contact_address", "contact", ["team_id", "address"], if_not_exists=True)
     op.create_table(
         "lead",
         sa.Column("team_id", key(64), primary_key=True),
@@ -201,9 +215,10 @@ def upgrade() -> None:
         sa.Column("name", sa.String(255), nullable=False),
         sa.Column("company", sa.String(255), nullable=False),
         sa.Column("converted_contact_id", key(64)),
+        if_not_exists=True,
         **TABLE,
     )
-    op.create_index("ix_lead_address", "lead", ["team_id", "address"])
+    op.create_index("ix_lead_address", "lead", ["team_id", "address"], if_not_exists=True)
     op.create_table(
         "opportunity",
         sa.Column("team_id", key(64), primary_key=True),
@@ -214,15 +229,17 @@ def upgrade() -> None:
         sa.Column("is_open", sa.Boolean(), nullable=False),
         sa.Column("opened_on", sa.Date(), nullable=False),
         sa.Column("closed_on", sa.Date()),
+        if_not_exists=True,
         **TABLE,
     )
-    op.create_index("ix_opportunity_account", "opportunity", ["team_id", "account_id"])
-    op.create_index("ix_opportunity_owner", "opportunity", ["team_id", "owner_user_id"])
+    op.create_index("ix_opportunity_account", "opportunity", ["team_id", "account_id"], if_not_exists=True)
+    op.create_index("ix_opportunity_owner", "opportunity", ["team_id", "owner_user_id"], if_not_exists=True)
     op.create_table(
         "blocked",
         sa.Column("team_id", key(64), primary_key=True),
         sa.Column("user_id", key(64), primary_key=True),
         sa.Column("pattern", key(320), primary_key=True),
+        if_not_exists=True,
         **TABLE,
     )
     op.create_table(
@@ -234,14 +251,15 @@ def upgrade() -> None:
         sa.Column("query", text(mysql.TEXT), nullable=False),
         sa.Column("after_at", utc(), nullable=False),
         sa.Column("before_at", utc()),
-        sa.Column("page_token", sa.String(255), nullable=False),
+        sa.Column("page_token", text(mysql.TEXT), nullable=False),
         sa.Column("listed", sa.Integer(), nullable=False),
         sa.Column("estimate", sa.Integer(), nullable=False),
         sa.Column("created_at", utc(), nullable=False),
         sa.Column("finished_at", utc()),
+        if_not_exists=True,
         **TABLE,
     )
-    op.create_index("ix_listing_mailbox", "listing", ["mailbox_id", "finished_at"])
+    op.create_index("ix_listing_mailbox", "listing", ["mailbox_id", "finished_at"], if_not_exists=True)
     op.create_table(
         "message",
         sa.Column("mailbox_id", key(64), primary_key=True),
@@ -264,26 +282,29 @@ def upgrade() -> None:
         sa.Column("error_class", sa.String(64)),
         sa.Column("found_at", utc(), nullable=False),
         sa.Column("decided_at", utc()),
+        if_not_exists=True,
         **TABLE,
     )
-    op.create_index("ix_message_engagement", "message", ["team_id", "engagement_id"])
-    op.create_index("ix_message_rule", "message", ["team_id", "rule"])
-    op.create_index("ix_message_state", "message", ["state", "not_before"])
-    op.create_index("ix_message_work", "message", ["mailbox_id", "state", "lane", "gmail_id"])
+    op.create_index("ix_message_engagement", "message", ["team_id", "engagement_id"], if_not_exists=True)
+    op.create_index("ix_message_rule", "message", ["team_id", "rule"], if_not_exists=True)
+    op.create_index("ix_message_state", "message", ["state", "not_before"], if_not_exists=True)
+    op.create_index("ix_message_work", "message", ["mailbox_id", "state", "lane", "gmail_id"], if_not_exists=True)
     op.create_table(
         "message_context",
         sa.Column("team_id", key(64), primary_key=True),
         sa.Column("digest", key(32), primary_key=True),
         sa.Column("mailbox_id", key(64), primary_key=True),
         sa.Column("gmail_id", key(64), primary_key=True),
+        if_not_exists=True,
         **TABLE,
     )
-    op.create_index("ix_message_context_message", "message_context", ["mailbox_id", "gmail_id"])
+    op.create_index("ix_message_context_message", "message_context", ["mailbox_id", "gmail_id"], if_not_exists=True)
     op.create_table(
         "correspondence",
         sa.Column("team_id", key(64), primary_key=True),
         sa.Column("digest", key(32), primary_key=True),
         sa.Column("engagement_id", key(32), primary_key=True),
+        if_not_exists=True,
         **TABLE,
     )
     op.create_table(
@@ -305,9 +326,10 @@ def upgrade() -> None:
         sa.Column("version", sa.BigInteger(), nullable=False),
         sa.Column("created_at", utc(), nullable=False),
         sa.Column("updated_at", utc(), nullable=False),
+        if_not_exists=True,
         **TABLE,
     )
-    op.create_index("ix_engagement_sent", "engagement", ["team_id", "sent_at"])
+    op.create_index("ix_engagement_sent", "engagement", ["team_id", "sent_at"], if_not_exists=True)
     op.create_table(
         "participant",
         sa.Column("team_id", key(64), primary_key=True),
@@ -316,9 +338,10 @@ def upgrade() -> None:
         sa.Column("position", sa.Integer(), primary_key=True),
         sa.Column("address", key(320), nullable=False),
         sa.Column("name", sa.String(255), nullable=False),
+        if_not_exists=True,
         **TABLE,
     )
-    op.create_index("ix_participant_address", "participant", ["team_id", "address"])
+    op.create_index("ix_participant_address", "participant", ["team_id", "address"], if_not_exists=True)
     op.create_table(
         "engagement_link",
         sa.Column("team_id", key(64), primary_key=True),
@@ -327,9 +350,12 @@ def upgrade() -> None:
         sa.Column("target_id", key(64), primary_key=True),
         sa.Column("is_primary", sa.Boolean(), nullable=False),
         sa.Column("via", sa.String(32), nullable=False),
+        if_not_exists=True,
         **TABLE,
     )
-    op.create_index("ix_engagement_link_target", "engagement_link", ["team_id", "kind", "target_id"])
+    op.create_index(
+        "ix_engagement_link_target", "engagement_link", ["team_id", "kind", "target_id"], if_not_exists=True
+    )
     op.create_table(
         "engagement_copy",
         sa.Column("mailbox_id", key(64), primary_key=True),
@@ -337,9 +363,12 @@ def upgrade() -> None:
         sa.Column("team_id", key(64), nullable=False),
         sa.Column("engagement_id", key(32), nullable=False),
         sa.Column("content_digest", key(64), nullable=False),
+        if_not_exists=True,
         **TABLE,
     )
-    op.create_index("ix_engagement_copy_engagement", "engagement_copy", ["team_id", "engagement_id"])
+    op.create_index(
+        "ix_engagement_copy_engagement", "engagement_copy", ["team_id", "engagement_id"], if_not_exists=True
+    )
     op.create_table(
         "search_outbox",
         sa.Column("team_id", key(64), primary_key=True),
@@ -350,20 +379,22 @@ def upgrade() -> None:
         sa.Column("not_before", utc()),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("error_class", sa.String(64)),
+        if_not_exists=True,
         **TABLE,
     )
-    op.create_index("ix_search_outbox_order", "search_outbox", ["enqueued_at"])
+    op.create_index("ix_search_outbox_order", "search_outbox", ["enqueued_at"], if_not_exists=True)
     op.create_table(
         "tombstone",
         sa.Column("team_id", key(64), primary_key=True),
         sa.Column("kind", sa.String(16), primary_key=True),
         sa.Column("digest", key(64), primary_key=True),
         sa.Column("created_at", utc(), nullable=False),
+        if_not_exists=True,
         **TABLE,
     )
     # tables: end
     for name, statement in timelines(op.get_bind().dialect.name).items():
-        op.execute(f"CREATE VIEW {name} AS {statement}")
+        op.execute(f"CREATE VIEW IF NOT EXISTS {name} AS {statement}")
 
 
 def downgrade() -> None:
