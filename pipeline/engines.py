@@ -45,6 +45,10 @@ STAMPS_S = 30.0
 """Seconds between two looks at the CRM's versions on engines with side inputs."""
 
 
+NO_TEAM = ("", 0)
+"""A stamp that always comes: mail waits for the side input's first pane, and a beat without any stamp would fire none."""
+
+
 # --- one machine -----------------------------------------------------------------------------------------------------
 def local_graph(options: JobOptions) -> GraphPass:
     """The graph with sources that read an inbox, ready to be run again and again. Opens nothing yet."""
@@ -111,6 +115,7 @@ class _ReadStamps(beam.DoFn):
         self._stamps = stamps
 
     def process(self, unused_tick: Any) -> Iterable[tuple[str, int]]:
+        yield NO_TEAM
         yield from self._stamps()
 
 
@@ -134,7 +139,9 @@ def lay_out_endless(root: beam.Pipeline, options: JobOptions) -> Outputs:
     )
     crm = None
     if options.runner == "DataflowRunner":
-        # A stamp that is missing or late costs nothing but a look at the database: directories refresh themselves too.
+        # The shape that Beam's documents give for a side input that is renewed slowly: each beat fires a pane, which replaces
+        # the last one. A stamp that is missing or late costs nothing but a look at the database: directories refresh
+        # themselves too. Several beats in one pane are no mistake either, since the dictionary takes them all.
         stamps = functools.partial(edges.read_crm_stamps, options)
         crm = (
             root

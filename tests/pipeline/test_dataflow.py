@@ -69,6 +69,23 @@ def test_the_crm_comes_as_a_side_input_and_deduplication_keeps_state(submitted):
     assert any(name.startswith("DeduplicateByMessageId/") for name in stateful)
 
 
+def test_each_beat_replaces_the_crm_stamps_for_all_mail(submitted):
+    parts = submitted[0].pipeline().components
+    select = next(s for s in parts.transforms.values() if s.unique_name == "SelectCustomerMail/Select/ParDo(_Select)")
+    (tag,) = api.ParDoPayload.FromString(select.spec.payload).side_inputs
+    strategies = {
+        name: parts.windowing_strategies[parts.pcollections[pcollection].windowing_strategy_id]
+        for name, pcollection in select.inputs.items()
+    }
+    side = strategies.pop(tag)
+    (main,) = strategies.values()
+    assert side.trigger.repeat.subtrigger.WhichOneof("trigger") == "after_processing_time"
+    assert side.accumulation_mode == api.AccumulationMode.DISCARDING
+    assert {side.window_fn.urn, main.window_fn.urn} == {
+        "beam:window_fn:global_windows:v1"
+    }  # any other never meets the mail's
+
+
 def test_state_keys_have_deterministic_coders(submitted):
     assert "may not be deterministic" not in submitted[1].stderr
 
