@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import re
 from typing import Any
+
+from googleapiclient import discovery_cache
 
 Mask = dict[str, "Mask"]
 _TOKEN = re.compile(r"[A-Za-z0-9_*-]+|[,()/]")
@@ -61,3 +65,31 @@ def apply_fields(value: Any, mask: Mask) -> Any:
         for key, item in value.items()
         if key in mask or every is not None
     }
+
+
+def check_fields(mask: Mask, schema: str) -> None:
+    """Refuse names that an answer of this schema of Gmail's discovery document can never have, as Google does.
+
+    Raises:
+        ValueError: the name.
+    """
+    _check(mask, {"$ref": schema})
+
+
+def _check(mask: Mask, kind: dict[str, Any]) -> None:
+    kind = kind.get("items", kind)
+    if "$ref" in kind:
+        kind = _schemas()[kind["$ref"]]
+    properties = kind.get("properties", {})
+    for name, below in mask.items():
+        if name == "*":
+            continue
+        if name not in properties:
+            raise ValueError(name)
+        _check(below, properties[name])
+
+
+@functools.cache
+def _schemas() -> dict[str, dict[str, Any]]:
+    document = json.loads(discovery_cache.get_static_doc("gmail", "v1"))
+    return dict(document["schemas"])

@@ -17,7 +17,7 @@ from . import payload
 from .api_error import ApiError
 from .clock import Clock
 from .faults import Faults
-from .field_mask import apply_fields, parse_fields
+from .field_mask import apply_fields, check_fields, parse_fields
 from .headers import read_headers, shown_value
 from .http_server import Request, Response, json_response
 from .mailbox import SYSTEM_LABELS, Change, HistoryExpiredError, Mailbox, Message, UnknownMessageError
@@ -157,7 +157,7 @@ class GmailServer:
                 return Response(204, b"")
             fields = request.one("fields")
             if fields:
-                answer = apply_fields(answer, _mask(fields))
+                answer = apply_fields(answer, _mask(fields, name))
             return json_response(answer)
         except ApiError as error:
             return error.response()
@@ -206,7 +206,9 @@ class GmailServer:
 
     def _list(self, mailbox: Mailbox, _access: Access, request: Request, _arguments: tuple[str, ...]) -> Any:
         limit = _page_size(request)
-        query = parse_query(request.one("q"), self._clock.now(), lambda name: _label_named(mailbox, name))
+        query = parse_query(
+            request.one("q"), self._clock.now(), lambda name: _label_named(mailbox, name), mailbox.address
+        )
         wanted = set(request.query.get("labelIds", ()))
         include = request.one("includeSpamTrash").lower() == "true"
         context = f"{request.one('q')}\n{sorted(wanted)}\n{include}\n{self.page_generation}"
@@ -370,9 +372,19 @@ def _check_scopes(access: Access, request: Request, name: str) -> None:
         raise ApiError(403, "Request had insufficient authentication scopes.", "insufficientPermissions")
 
 
-def _mask(fields: str) -> Any:
+_ANSWERS = {
+    "messages.get": "Message", "messages.list": "ListMessagesResponse", "history.list": "ListHistoryResponse",
+    "getProfile": "Profile", "messages.attachments.get": "MessagePartBody", "labels.list": "ListLabelsResponse",
+    "labels.get": "Label", "threads.get": "Thread", "drafts.list": "ListDraftsResponse", "watch": "WatchResponse",
+}  # fmt: skip
+"""Schemas of Gmail's discovery document."""
+
+
+def _mask(fields: str, name: str) -> Any:
     try:
-        return parse_fields(fields)
+        mask = parse_fields(fields)
+        check_fields(mask, _ANSWERS[name])
+        return mask
     except ValueError:
         raise ApiError.invalid(f"Invalid field selection {fields}") from None
 

@@ -55,17 +55,18 @@ class Query:
     names_spam_or_trash: bool
 
 
-def parse_query(text: str, now: float, label_id: Callable[[str], str] = str.upper) -> Query:
+def parse_query(text: str, now: float, label_id: Callable[[str], str] = str.upper, me: str = "me") -> Query:
     """The search `text` as a test. `now` in seconds since 1970, for ages; `label_id` turns a label's name into its id."""
-    return _Parser(text, now, label_id).parse()
+    return _Parser(text, now, label_id, me).parse()
 
 
 class _Parser:
-    def __init__(self, text: str, now: float, label_id: Callable[[str], str]) -> None:
+    def __init__(self, text: str, now: float, label_id: Callable[[str], str], me: str) -> None:
         self._tokens = [match for match in _TOKEN.finditer(text) if match.group(0).strip()]
         self._next = 0
         self._now = now
         self._label_id = label_id
+        self._me = me
         self._special = False
         self._negated = False
 
@@ -137,6 +138,8 @@ class _Parser:
             oldest = (self._now - timedelta(days=int(age[1]) * _AGE[age[2]]).total_seconds()) * 1000
             newer = name == "newer_than"
             return lambda message: (message.internal_date >= oldest) == newer
+        if lower == "me" and name in {"from", "to", "cc", "bcc"}:
+            value = self._me
         if name == "to":
             return _contains(("to", "cc", "bcc"), value)
         if name in {"from", "cc", "bcc", "subject"}:

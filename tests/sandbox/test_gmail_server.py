@@ -103,6 +103,15 @@ def test_label_ids_are_anded_and_q_is_read(gmail: Users, admin: SandboxClient, m
     assert ids(messages.list(userId="me", q="before:1700000100 from:acme.example subject:one").execute()) == [one]
 
 
+def test_me_in_a_search_is_whose_mailbox_it_is(gmail: Users, admin: SandboxClient, mail: Mail) -> None:
+    ours = mail("one").replace(b"From: ", b"X-From: ", 1).replace(b"To: ", b"X-To: ", 1)
+    sent = admin.deliver(ALICE, b"From: Alice <" + ALICE.encode() + b">\r\nTo: pat@acme.example\r\n" + ours, ["SENT"])
+    got = admin.deliver(ALICE, b"From: pat@acme.example\r\nTo: Alice <" + ALICE.encode() + b">\r\n" + ours)
+    messages = gmail().messages()
+    assert ids(messages.list(userId="me", q="from:me").execute()) == [sent]
+    assert ids(messages.list(userId="me", q="to:me -from:me").execute()) == [got]
+
+
 def test_the_four_formats(gmail: Users, admin: SandboxClient, mail: Mail) -> None:
     raw = mail("Grüße", "text", message_id="<1@acme.example>")
     gmail_id = admin.deliver(ALICE, raw, ["INBOX"], 1_700_000_000_123)
@@ -129,9 +138,12 @@ def test_partial_responses(gmail: Users, admin: SandboxClient, mail: Mail) -> No
     assert set(part) == {"id", "payload"}
     assert set(part["payload"]) == {"mimeType", "headers"}
     assert set(part["payload"]["headers"][0]) == {"name"}
-    with pytest.raises(HttpError) as error:
-        messages.get(userId="me", id=gmail_id, fields="id(").execute()
-    assert reason(error) == (400, "invalidArgument")
+    for bad in ("id(", "payload/header", "id,snipet", "payload(parts(body(bytes)))"):
+        with pytest.raises(HttpError) as error:
+            messages.get(userId="me", id=gmail_id, fields=bad).execute()
+        assert reason(error) == (400, "invalidArgument"), bad
+    deep = "payload(parts(parts/body(data,size),filename)),*/headers"
+    assert set(messages.get(userId="me", id=gmail_id, fields=deep).execute()) >= {"payload"}
 
 
 def test_attachments_have_a_new_id_each_time_and_original_bytes(gmail: Users, admin: SandboxClient) -> None:
