@@ -42,7 +42,7 @@ from .scenarios import mails
 
 RATES: Final = (0.01, 0.10, 0.50)
 STRANGERS: Final[tuple[mails.Category, ...]] = ("stranger", "stranger", "internal")
-ENDLESS: Final = QuotaLimits(mailbox_minute=10**9, project_minute=10**9)
+ENDLESS: Final = QuotaLimits(10**9, 10**9, 10**9)
 
 
 def utc_now() -> dt.datetime:

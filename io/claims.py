@@ -372,7 +372,7 @@ class GmailClaims:
         """
         if not self._may_spend(mailbox, units):
             rest = dt.timedelta(seconds=60 - self._now().timestamp() % 60 + 3 * self._jitter.random())
-            raise GmailQuotaError("the minute's units are spent", retry_after=rest)
+            raise GmailQuotaError("the minute's or the day's units are spent", retry_after=rest)
 
     def _may_spend(self, mailbox: MailboxRow, units: int) -> bool:
         now = self._now()

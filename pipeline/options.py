@@ -229,7 +229,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--log_level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"), help="(default: %(default)s)")
     add = parser.add_argument_group("Gmail's quota (defaults: projects new from May 2026)").add_argument
     for field in dataclasses.fields(QuotaLimits):
-        what = "units a minute" if field.name.endswith("minute") else f"units of {field.name}"
+        unit = field.name.rpartition("_")[2]
+        what = f"units a {unit}" if unit in {"minute", "day"} else f"units of {field.name}"
         add(f"--quota_{field.name}", type=int, default=field.default, help=f"{what} (default: %(default)s)")
     return parser
 

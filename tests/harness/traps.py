@@ -49,6 +49,15 @@ TRAPS: Final[dict[str, Trap]] = {
     "with the outbox emptied, before its commit": Trap("commit", INDEXED),
     "after everything": Trap("after", INDEXED),
 }
+RECOVERY: Final[dict[str, Trap]] = {
+    "between the new cursor and its listing": Trap("statement", r"INSERT INTO listing "),
+    "with both, before the commit": Trap("commit", r"INSERT INTO listing "),
+    "between them and the first page": Trap("after", r"INSERT INTO listing "),
+    "with a page read, before it is noted": Trap("statement", r"UPDATE listing SET "),
+    "between two listings": Trap("after", r"UPDATE listing SET .*finished_at"),
+}
+"""Places in a recovery from an expired cursor."""
+
 ACKNOWLEDGE: Final = Trap("acknowledge")
 
 

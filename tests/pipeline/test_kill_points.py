@@ -138,6 +138,33 @@ def test_killed_in_a_delta(looked: dict[str, Any], name: str) -> None:
     assert len(rows["engagement"]) == 12
 
 
+@pytest.fixture(scope="module")
+def recovered(team: Team, looked: Any) -> dict[str, tuple[bool, dict[str, list[tuple[Any, ...]]]]]:
+    """As `looked`, where the cursors have expired meanwhile; with how many expiries were counted."""
+    rigs = {name: team.rig(f"recovery {name}") for name in ("undisturbed", *traps.RECOVERY)}
+    for rig in rigs.values():
+        team.run(rig)
+    for address in ADDRESSES:
+        team.deliver(address)
+        team.sandbox.client.expire_history(address)
+    found = {}
+    for name, rig in rigs.items():
+        look_again(rig)
+        found[name] = (team.run(rig, traps.RECOVERY.get(name)), team.finish(rig))
+        with rig.database.reading() as connection:
+            assert set(connection.scalars(sa.select(schema.mailbox.c.expired_cursors))) == {1}
+        rig.close()
+    return found
+
+
+@pytest.mark.parametrize("name", traps.RECOVERY)
+def test_killed_in_a_recovery(recovered: dict[str, Any], name: str) -> None:
+    struck, rows = recovered[name]
+    assert struck, "the job never came there"
+    assert rows == recovered["undisturbed"][1]
+    assert len(rows["engagement"]) == 18
+
+
 def test_killed_before_the_acknowledgement(team: Team) -> None:
     rig = team.rig("acknowledgement")
     team.run(rig)
