@@ -1,4 +1,4 @@
-"""Killed at each step between claim and index, in a first sync and in a delta: what is left is what an undisturbed run leaves.
+"""Killed at each step between claim and index, in a first sync, a delta and a recovery: what is left is what an undisturbed run leaves.
 
 Random moments are in test_kill.py, every statement of a settling in tests/io/test_settle_cut.py. Here each step is hit for
 certain: the job kills itself there by SIGKILL (tests/harness/traps.py) and is started again.
