@@ -34,10 +34,15 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 
 ELASTICSEARCH_VERSION = "8.19.21"
-ELASTICSEARCH_ARTIFACT = f"org.elasticsearch.distribution.integ-test-zip:elasticsearch:{ELASTICSEARCH_VERSION}:zip"
-ELASTICSEARCH_SHA256 = "215d5f3dbf0609a149f6218a9e47b6ae2df34ebbff3c5754e35f15a5e5393c8a"
+"""The default: runs on the Java 17 that machines have. DEALMAIL_ELASTICSEARCH_VERSION names another of those below."""
+ELASTICSEARCH_SHA256 = {
+    "8.19.21": "215d5f3dbf0609a149f6218a9e47b6ae2df34ebbff3c5754e35f15a5e5393c8a",
+    "9.1.10": "1f1a7071a7402d5c7a605eec0b86a797971cd66eed5c22748ca44ffb37653460",
+}
+ELASTICSEARCH_ARTIFACT = "org.elasticsearch.distribution.integ-test-zip:elasticsearch:{version}:zip"
 MAVEN_COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"
-JAVA_NEEDED = 17
+JAVA_NEEDED = {"8": 17, "9": 21}
+"""By the server's major version."""
 MARIADB_PACKAGES = ("mariadb-server-core", "mariadb-client-core")
 """The server's own tools are in the second one: without it mariadb-install-db does not run."""
 
@@ -366,21 +371,35 @@ class MariaDbServer(Server):
 
 
 # --- Elasticsearch ---------------------------------------------------------------------------------------------------
-def java_home() -> pathlib.Path:
-    """The home of a Java that runs Elasticsearch: ES_JAVA_HOME, JAVA_HOME, else the `java` on PATH.
+def elasticsearch_version() -> str:
+    """The version to run.
 
     Raises:
-        ServerUnavailableError: there is none, or it is older than 17.
+        ServerUnavailableError: DEALMAIL_ELASTICSEARCH_VERSION names one whose SHA-256 is not known here.
+    """
+    version = os.environ.get("DEALMAIL_ELASTICSEARCH_VERSION") or ELASTICSEARCH_VERSION
+    if version not in ELASTICSEARCH_SHA256:
+        raise ServerUnavailableError(
+            f"elasticsearch: no version {version} here; DEALMAIL_ELASTICSEARCH_VERSION takes {', '.join(ELASTICSEARCH_SHA256)}"
+        )
+    return version
+
+
+def java_home(needed: int = JAVA_NEEDED["8"]) -> pathlib.Path:
+    """The home of a Java that is new enough: ES_JAVA_HOME, JAVA_HOME, else the `java` on PATH.
+
+    Raises:
+        ServerUnavailableError: there is none, or it is older than `needed`.
     """
     given = os.environ.get("ES_JAVA_HOME") or os.environ.get("JAVA_HOME")
     java = shutil.which(f"{given}/bin/java" if given else "java")
     if java is None:
-        raise ServerUnavailableError(f"elasticsearch: needs Java {JAVA_NEEDED} or newer; there is no java on PATH")
+        raise ServerUnavailableError(f"elasticsearch: needs Java {needed} or newer; there is no java on PATH")
     said = run_tool("elasticsearch", [java, "-version"], 60)
     version = re.search(r'version "(\d+)', said)
-    if version is None or int(version[1]) < JAVA_NEEDED:
+    if version is None or int(version[1]) < needed:
         raise ServerUnavailableError(
-            f"elasticsearch: needs Java {JAVA_NEEDED} or newer; {java} is {version[1] if version else 'unknown'}"
+            f"elasticsearch: needs Java {needed} or newer; {java} is {version[1] if version else 'unknown'}"
         )
     return pathlib.Path(java).resolve().parents[1]
 
@@ -389,29 +408,25 @@ def elasticsearch_home() -> pathlib.Path:
     """The unpacked distribution, SHA-256 checked; fetched with mvn once (or DEALMAIL_ELASTICSEARCH_ZIP, a zip at hand).
 
     Raises:
-        ServerUnavailableError: no mvn, no network, or another file than expected.
+        ServerUnavailableError: no mvn, no network, another file than expected, or see `elasticsearch_version`.
     """
+    version = elasticsearch_version()
     with locked("elasticsearch") as cache:
-        home = cache / f"elasticsearch-{ELASTICSEARCH_VERSION}"
+        home = cache / f"elasticsearch-{version}"
         if (home / ".ready").exists():
             return home
         shutil.rmtree(home, ignore_errors=True)
         archive = pathlib.Path(os.environ.get("DEALMAIL_ELASTICSEARCH_ZIP", cache / f"{home.name}.zip"))
         if not archive.exists():
-            command = [
-                "mvn",
-                "-B",
-                "-q",
-                MAVEN_COPY,
-                f"-Dartifact={ELASTICSEARCH_ARTIFACT}",
-                f"-DoutputDirectory={cache}",
-            ]
+            artifact = ELASTICSEARCH_ARTIFACT.format(version=version)
+            command = ["mvn", "-B", "-q", MAVEN_COPY, f"-Dartifact={artifact}", f"-DoutputDirectory={cache}"]
             run_tool("elasticsearch", command, 600)
         with archive.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != ELASTICSEARCH_SHA256:
+        expected = ELASTICSEARCH_SHA256[version]
+        if digest != expected:
             raise ServerUnavailableError(
-                f"elasticsearch: {archive} has SHA-256 {digest}, expected {ELASTICSEARCH_SHA256}; remove it"
+                f"elasticsearch: {archive} has SHA-256 {digest}, expected {expected}; remove it"
             )
         with zipfile.ZipFile(archive) as unpacked:
             unpacked.extractall(cache)
@@ -441,9 +456,9 @@ class ElasticsearchServer(Server):
             settings: further lines of elasticsearch.yml.
 
         Raises:
-            ServerUnavailableError: no Java 17, or see `elasticsearch_home`.
+            ServerUnavailableError: no Java new enough, or see `elasticsearch_version` and `elasticsearch_home`.
         """
-        java = java_home()
+        java = java_home(JAVA_NEEDED[elasticsearch_version().partition(".")[0]])
         self._home = elasticsearch_home()
         super().__init__(data)
         self.port = free_port()

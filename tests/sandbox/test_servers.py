@@ -51,6 +51,12 @@ def test_another_file_than_the_pinned_one_is_refused(monkeypatch, tmp_path):
         servers.elasticsearch_home()
 
 
+def test_a_version_without_a_known_digest_is_refused(monkeypatch):
+    monkeypatch.setenv("DEALMAIL_ELASTICSEARCH_VERSION", "9.9.9")
+    with pytest.raises(servers.ServerUnavailableError, match=r"no version 9\.9\.9 here; .* 8\.19\.21, 9\.1\.10$"):
+        servers.elasticsearch_home()
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root changes to another user")
 def test_directory_closed_to_nobody_is_refused(tmp_path):
     closed = tmp_path / "closed"
