@@ -162,12 +162,10 @@ def import_(settings: Settings, switch: str, address: str) -> None:
         box = mailbox_named(database, team_id, address)
         open_sign_in(settings, database).disconnect(box["id"], getpass.getuser())
         click.echo(f"Import of {box['address']} is off: nothing more is read or written.")
-        last = boxes.consents(box["id"])[-1]
-        if last.action == "revoked" and last.detail:
-            click.echo(
-                f"Google could not be told everything ({last.detail}); the token is forgotten here all the same.",
-                err=True,
-            )
+        for last in boxes.consents(box["id"])[-1:]:
+            if last.action == "revoked" and last.detail:
+                told = f"Google could not be told everything ({last.detail}); the token is forgotten here all the same."
+                click.echo(told, err=True)
 
 
 @click.command()

@@ -118,6 +118,11 @@ def test_only_the_crms_users_can_be_connected(at_gmail: Run, tmp_path: pathlib.P
         assert "crm import" in result.stderr
 
 
+def test_off_for_a_mailbox_that_nobody_consented_to_yet(dealmail: Run, stored: Any) -> None:
+    result = dealmail("import", "off", stored.bob)
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
 def test_delegation_that_the_admin_did_not_give_is_one_line(
     at_gmail: Run, admin: SandboxClient, tmp_path: pathlib.Path
 ) -> None:

@@ -14,9 +14,10 @@ from consistency import amiss
 
 from dealmail.io import schema
 from dealmail.io.consent_flow import SignIn, SignInError, same_account
+from dealmail.io.erasure import Erasing, Erasure
 from dealmail.io.google_signin import missing_scopes
 from dealmail.io.opt_out import forget_opted_out
-from dealmail.io.vault import Vault
+from dealmail.io.vault import Digests, Vault
 
 SECONDS = dt.timedelta(seconds=20)
 
@@ -205,3 +206,41 @@ def test_off_takes_the_copies_where_the_team_decided_so(gmails: Any, sign_in: An
     gmails.sync(alice)
     assert engagements() == 2
     assert gmails.outcomes(alice)[alone] == "customer"
+
+
+def test_the_consent_log_only_grows(gmails: Any, sign_in: Any) -> None:
+    """Whatever happens to a mailbox, what was once written stays as it was."""
+    alice = add(gmails, "alice")
+
+    def log() -> list[Any]:
+        with gmails.database.reading() as connection:
+            return list(connection.execute(sa.select(schema.consent).order_by(schema.consent.c.id)).all())
+
+    def fails() -> None:
+        with pytest.raises(SignInError):
+            sign_in.grant(alice, "no such token", [], "alice")
+
+    steps = [
+        lambda: sign_in.consent(alice, "alice", browse, timeout=SECONDS),
+        lambda: gmails.mailboxes.turn_on(alice, "alice"),
+        lambda: gmails.mailboxes.turn_on(alice, "alice"),
+        fails,
+        lambda: sign_in.disconnect(alice, "alice"),
+        lambda: sign_in.disconnect(alice, "alice"),
+        lambda: gmails.mailboxes.add("t1", "u2", gmails.address(alice)),
+        lambda: sign_in.consent(alice, "bob", browse, timeout=SECONDS),
+        lambda: gmails.mailboxes.turn_on(alice, "bob"),
+        lambda: gmails.mailboxes.add("t1", "u3", gmails.address(alice)),
+        lambda: Erasing(gmails.database, gmails.clock, Digests((b"a key for tests, 32 bytes long..",))).erase(
+            Erasure("t1", mailbox=alice)
+        ),
+    ]
+    for step in steps:
+        before = log()
+        gmails.advance(seconds=1)
+        step()
+        assert log()[: len(before)] == before
+    assert [row.action for row in log()] == [
+        "granted", "import_on", "refused", "import_off", "revoked", "granted", "import_on", "import_off",
+    ]  # fmt: skip
+    assert [row.actor for row in log()][-3:] == ["bob", "bob", "dealmail"]
