@@ -14,6 +14,7 @@ from bs4 import BeautifulSoup
 from resiliparse.extract.html2text import extract_plain_text
 
 from .charsets import clean_text
+from .html_depth import TOKEN, flatten_lists, is_deep
 
 MAX_HTML: Final = 1_048_576
 """Characters of HTML that are converted; what follows is cut and flagged."""
@@ -76,6 +77,7 @@ def _without_unparsable(html: str) -> str:
 
 
 def _convert(html: str, skipped: list[str]) -> str:
+    html = flatten_lists(html)
     try:
         return extract_plain_text(
             html, preserve_formatting=True, alt_texts=False, links=True, skip_elements=skipped or None
@@ -110,8 +112,9 @@ _LONG: Final = re.compile(rf"(?:>|\A)[^>]{{{_LONG_TAG}}}")
 def is_hostile(html: str) -> bool:
     """Whether `html` could make a conforming parser take more than linear time or memory.
 
-    Two ways are known: thousands of attributes on one tag (each is compared with all before it), and formatting tags left open
-    (all are cloned into each later block). A tag may hide its length by > in quoted values, so quotes in text count too.
+    Four ways are known: thousands of attributes on one tag (each is compared with all before it), formatting tags left open (all are
+    cloned into each later block), end tags that close nothing (each is sought among all open elements), and thousands of elements
+    inside each other. A tag may hide its length by > in quoted values, so quotes in text count too.
     """
     tags = html.count("<")
     if (
@@ -124,6 +127,8 @@ def is_hostile(html: str) -> bool:
             return True
     if len(html) <= _SMALL:
         return False
+    if is_deep(html, tags):
+        return True
     for piece in html.split(">") if _LONG.search(html) else ():
         if len(piece) > _LONG_TAG:
             tag = piece[piece.find("<") + 1 :] if "<" in piece else ""
@@ -154,18 +159,12 @@ _KEPT: Final = frozenset(
     """address article aside blockquote br caption center dd div dl dt fieldset figure footer form h1 h2 h3 h4 h5 h6 header hr li
     main nav ol p pre section table tbody td tfoot th thead tr ul""".split()  # noqa: SIM905 (a list of quoted words is no clearer)
 )
-_UNREAD: Final = "script|style|title|textarea|template|noscript|iframe|xmp|svg|select"
-_TOKEN: Final = re.compile(
-    rf"<!--.*?(?:-->|\Z)|<({_UNREAD})(?=[\s/>]).*?(?:</\1(?=[\s/>])[^>]*+>?|\Z)"
-    r"|<(/?)([a-zA-Z][^\s/>]*+)((?:[^>=]++|=\s*+(?:\"[^\"]*+\"?|'[^']*+'?)?+)*+)(?:>|\Z)|<[/!?][^>]*+(?:>|\Z)|<",
-    re.DOTALL | re.IGNORECASE,
-)
 _STYLE: Final = re.compile(r"style\s*=\s*(?:\"([^\"]*+)|'([^']*+))", re.IGNORECASE)
 
 
 def reduce_html(html: str) -> str:
     """`html` with nothing left but bare block tags and text, and what its author hid still hidden. Linear in its length."""
-    return _TOKEN.sub(_bare, html)
+    return TOKEN.sub(_bare, html)
 
 
 def _bare(match: re.Match[str]) -> str:

@@ -90,6 +90,13 @@ HOSTILE = {
     "formatting closed late": "<p>" + numbered(3_000, "<b id={}>") + "</p>" + "<p>x</p>" * 3_000 + "</b>" * 3_000,
     "nesting": "<div>" * 200_000 + "x",
     "nested lists": "<ul><li>" * 40_000 + "x",
+    "lists in lists, each with text": "<ul>\xa0" * 200_000,
+    "items in lists, each with text": "<ol><li>x" * 110_000,
+    "lists whose ends are hidden": "<ul>x<!--</ul>-->" * 60_000,
+    "end tags that close nothing": "<x></y>" * 140_000,
+    "end tags that close nothing, in ordinary text": ("<span>" * 3_000 + "</y>" * 3_000) * 20,
+    "options in blocks": "<div><option>" * 80_000,
+    "options in blocks, with ends too early": "</option></div>" * 30_000 + "<div><option>" * 30_000,
     "nested tables": "<table><tr><td>" * 40_000 + "x",
     "nested quotes": "<blockquote type=cite>x\n" * 40_000,
     "small tags": "<p>" * 1_700_000,
@@ -111,6 +118,25 @@ def test_case_85_hostile_html_is_bounded_in_time(name):
     start = time.process_time()
     html_to_text(HOSTILE[name])
     assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<p>one <b>two</b><br>" * 20_000,
+        "<table>" + "<tr><td><div><span>x</span></div></td></tr>" * 10_000 + "</table>",
+        "<ul>" + "<li>x" * 20_000 + "</ul>",
+        "<div><a href=https://x.example/>x</a></p></center></div>" * 6_000,
+    ],
+)
+def test_case_85_long_ordinary_pages_are_not_taken_for_hostile(page):
+    assert not is_hostile(page)
+
+
+def test_case_85_lists_beyond_reason_lose_their_indent_and_keep_their_items():
+    lines = text("<ul><li>one<ol><li>two</ol></ul>" * 40 + "<p>end").split("\n")
+    assert [line.strip() for line in lines if line.strip()][-1] == "end"
+    assert sum("one" in line for line in lines) == sum("two" in line for line in lines) == 40
 
 
 def test_case_85_a_body_with_a_few_long_tags_is_not_taken_for_hostile():
@@ -167,6 +193,7 @@ def test_words_in_plain_markup_are_those_beautifulsoup_finds(words):
 def test_case_85_memory_stays_small():
     tracemalloc.start()
     html_to_text("<p>word</p>" * 90_000)
+    html_to_text("<ul>x" * 200_000)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 64_000_000
