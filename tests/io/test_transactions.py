@@ -1,0 +1,91 @@
+"""A transaction that loses its locks begins anew, from its first statement, and takes effect once."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from dealmail.io import schema
+from dealmail.io.database import Database
+from dealmail.transforms.errors import StoreUnavailableError
+
+USE = schema.quota_use
+
+
+def fill(database: Database) -> None:
+    rows = [{"scope": scope, "minute": 1, "units": 0} for scope in "ab"]
+    database.transaction(lambda connection: database.insert(connection, USE, rows))
+
+
+def add(connection: sa.Connection, scope: str) -> None:
+    connection.execute(sa.update(USE).where(USE.c.scope == scope, USE.c.minute == 1).values(units=USE.c.units + 1))
+
+
+def units(database: Database) -> dict[str, int]:
+    with database.reading() as connection:
+        return dict(connection.execute(sa.select(USE.c.scope, USE.c.units)).all())  # type: ignore[arg-type]  # rows of two
+
+
+@pytest.mark.mariadb
+def test_the_victim_of_a_deadlock_begins_anew(mariadb_database: Database) -> None:
+    """Two lock the same rows in opposite order, each waiting with its first row until the other has one too."""
+    fill(mariadb_database)
+    both_hold_one = threading.Barrier(2)
+    tries: list[str] = []
+
+    def run(first: str, second: str) -> None:
+        def work(connection: sa.Connection) -> None:
+            tries.append(first)
+            add(connection, first)
+            if tries.count(first) == 1:
+                both_hold_one.wait(60)
+            add(connection, second)
+
+        mariadb_database.transaction(work)
+
+    threads = [threading.Thread(target=run, args=pair) for pair in ("ab", "ba")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(tries) > 2
+    assert units(mariadb_database) == {"a": 2, "b": 2}
+
+
+@pytest.mark.mariadb
+def test_who_waited_too_long_for_a_lock_begins_anew(mariadb_database: Database) -> None:
+    """The server undoes only the statement that waited; what came before it must not be left to be committed."""
+    fill(mariadb_database)
+    tries = 0
+    with mariadb_database.engine.connect() as holder:
+        add(holder, "b")
+
+        def work(connection: sa.Connection) -> None:
+            nonlocal tries
+            tries += 1
+            connection.exec_driver_sql("set session innodb_lock_wait_timeout = 1")
+            add(connection, "a")
+            if tries == 2:
+                holder.rollback()
+            add(connection, "b")
+
+        mariadb_database.transaction(work)
+    assert tries == 2
+    assert units(mariadb_database) == {"a": 1, "b": 1}
+
+
+def test_a_busy_file_is_tried_again_and_then_said(sqlite_database: Database) -> None:
+    fill(sqlite_database)
+    sa.event.listen(sqlite_database.engine, "connect", lambda raw, unused: raw.execute("pragma busy_timeout = 1"))
+    begun: list[Any] = []
+    sa.event.listen(sqlite_database.engine, "begin", begun.append, insert=True)
+    with sqlite_database.writing() as holder:
+        add(holder, "a")
+        with pytest.raises(StoreUnavailableError, match="SQLITE_BUSY"):
+            sqlite_database.transaction(lambda connection: add(connection, "a"))
+        assert len(begun) > 5
+    sqlite_database.transaction(lambda connection: add(connection, "a"))
+    assert units(sqlite_database) == {"a": 2, "b": 0}
