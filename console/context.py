@@ -62,22 +62,34 @@ class Settings:
         Raises:
             BadInputError: a URL that is not supported.
         """
-        import sqlalchemy as sa
-
         from ..io.database import DatabaseSpec
 
         try:
             return DatabaseSpec(self.database, self.database_password)
-        except (ValueError, sa.exc.ArgumentError) as error:
+        except ValueError as error:
             raise BadInputError(str(error)) from None
 
     @property
     def sqlite_file(self) -> pathlib.Path | None:
-        """The database's file, or None where it is no SQLite file."""
+        """The database's file, or None where it is no SQLite file.
+
+        Raises:
+            BadInputError: there is something else under that name.
+        """
         import sqlalchemy as sa
 
+        from ..io.database import is_sqlite_file
+
         url = sa.engine.make_url(self.spec().url)
-        return pathlib.Path(url.database) if url.drivername == "sqlite" and url.database else None
+        if url.drivername != "sqlite" or not url.database:
+            return None
+        file = pathlib.Path(url.database)
+        try:
+            if file.exists() and not is_sqlite_file(file):
+                raise BadInputError(f"{file} is no SQLite database; name another with --database")
+        except OSError as error:
+            raise BadInputError(f"{file}: {error.strerror}") from None
+        return file
 
     def search_spec(self) -> SearchSpec:
         """Where the search index is: as given, else full text in the SQLite database's own file.

@@ -60,7 +60,7 @@ def own_stage(mail: str, owner: str | None, crm: str | None) -> Stage:
         pairs = [(owner, pathlib.Path(mail).expanduser())]
     if crm is None:
         raise BadInputError(
-            "dealmail keeps only mail of customers: name them with CRM=FILE.csv (columns in docs/console.md)"
+            "dealmail keeps only mail of customers: name them with CRM=FILE.csv (columns in docs/crm.md)"
         )
     for address, path in pairs:
         if "@" not in address:

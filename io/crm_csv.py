@@ -37,6 +37,9 @@ class CrmFileError(TerminalError):
         self.problems = problems
 
 
+_BROKEN = "a quotation mark is opened and not closed, or stands in the middle of a quoted cell"
+
+
 class _BadValueError(Exception):
     def __init__(self, column: str, what: str) -> None:
         super().__init__(f"column {column}: {what}")
@@ -50,8 +53,11 @@ def read_rows(text: str) -> Iterator[tuple[int, list[Row]]]:
     Raises:
         CrmFileError: at the end, or at once where the header line is not one.
     """
-    reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), delimiter=_delimiter(text))
-    header = [name.strip().lower() for name in next(reader, [])]
+    reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), delimiter=_delimiter(text), strict=True)
+    try:
+        header = [name.strip().lower() for name in next(reader, [])]
+    except csv.Error:
+        raise CrmFileError([f"line 1: {_BROKEN}"]) from None
     unknown = [str(n + 1) for n, name in enumerate(header) if name not in COLUMNS]
     if "kind" not in header or unknown:
         missing = [] if "kind" in header else ["line 1: there is no column `kind`"]
@@ -59,7 +65,14 @@ def read_rows(text: str) -> Iterator[tuple[int, list[Row]]]:
         raise CrmFileError(missing + [f"line 1: unknown name of column number {n}{known}" for n in unknown])
     problems: list[str] = []
     before = reader.line_num
-    for cells in reader:
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            break
+        except csv.Error:  # what follows cannot be told apart from the broken line
+            problems.append(f"line {before + 1}: {_BROKEN}")
+            break
         line, before = before + 1, reader.line_num
         if not any(cell.strip() for cell in cells) or cells[0].lstrip().startswith("#"):
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import pathlib
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -51,13 +52,29 @@ class DatabaseSpec:
         Raises:
             ValueError: not sqlite:// or mysql+pymysql://, or a password inside the URL.
         """
-        parsed = sa.engine.make_url(self.url)
+        try:
+            parsed = sa.engine.make_url(self.url)
+        except sa.exc.ArgumentError:  # its text would show what may hold a password
+            raise ValueError(
+                "the database URL cannot be read; use sqlite:///FILE or mysql+pymysql://USER@HOST/NAME"
+            ) from None
         if parsed.drivername not in {"sqlite", "mysql+pymysql"}:
             msg = f"database {parsed.drivername}://… is not supported; use sqlite:///FILE or mysql+pymysql://USER@HOST/NAME"
             raise ValueError(msg)
         if parsed.password is not None:
             msg = f"the database URL holds a password; name it instead with password_ref ({secret_refs.FORMS})"
             raise ValueError(msg)
+
+
+def is_sqlite_file(file: pathlib.Path) -> bool:
+    """Whether `file` is a SQLite database, or empty, which can become one.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    mark = b"SQLite format 3\0"
+    with file.open("rb") as opened:
+        return opened.read(len(mark)) in {b"", mark}
 
 
 class Database:

@@ -9,9 +9,8 @@ import tempfile
 
 import sqlalchemy as sa
 
+from ..io.database import is_sqlite_file
 from .options import JobOptions, OptionError
-
-_SQLITE_FILE = b"SQLite format 3\0"
 
 
 def require_tools(options: JobOptions) -> None:
@@ -37,9 +36,7 @@ def _require_sqlite(option: str, name: str) -> None:
         raise OptionError(f"{option}: {file} is a folder; name a file")
     try:
         if file.exists():
-            with file.open("rb") as opened:
-                begin = opened.read(len(_SQLITE_FILE))
-            if begin and begin != _SQLITE_FILE:
+            if not is_sqlite_file(file):
                 raise OptionError(f"{option}: {file} is no SQLite database")
             if not os.access(file, os.W_OK):
                 raise OptionError(f"{option}: {file} cannot be written by this user")

@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from dealmail.console.main import COMMANDS, cli
+from dealmail.console.main import COMMANDS, cli, main
 from dealmail.transforms.decisions import MAILBOX_STATES
 
 
@@ -94,3 +94,33 @@ def test_the_page_names_every_command_and_state() -> None:
     page = (pathlib.Path(__file__).parents[2] / "docs" / "console.md").read_text(encoding="utf-8")
     assert [name for name in COMMANDS if f"`{name}" not in page] == []
     assert [state for state in MAILBOX_STATES if f"`{state}`" not in page] == []
+
+
+@pytest.mark.parametrize("command", [["mailboxes"], ["db", "upgrade"], ["status"], ["crm", "import", "crm.csv"]])
+@pytest.mark.parametrize(
+    ("database", "says"), [("text.db", "is no SQLite database"), ("folder", "directory"), ("", "cannot be read")]
+)
+def test_what_is_no_database_is_one_line(
+    command: list[str],
+    database: str,
+    says: str,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.db").write_text("no database")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "crm.csv").write_text("kind,id\n")
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--database", f"sqlite:///{database}" if database else "foo"])
+    line = capfd.readouterr().err
+    assert (ended.value.code, line.count("\n")) == (2, 1)
+    assert says in line.lower() or says in line
+
+
+def test_without_a_command_the_help_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 2
+    assert len(capfd.readouterr().err.splitlines()) > 20

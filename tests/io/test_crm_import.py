@@ -113,6 +113,13 @@ def test_mistakes_are_named_together_without_their_values(sales: Any) -> None:
     assert crm_stamps(sales.database) == [("t1", 0)]
 
 
+def test_a_quotation_mark_that_is_not_closed_swallows_no_lines(sales: Any) -> None:
+    text = 'kind,id,name\nuser,u1,Alice\nuser,u2,"Bob\nuser,u3,Eve\n'
+    with pytest.raises(CrmFileError, match=r"line 3: a quotation mark is opened and not closed"):
+        load(sales, text)
+    assert all(rows == [] for rows in sales.dump(*CRM).values())
+
+
 def test_new_people_and_unblocking_start_a_look_back(sales: Any) -> None:
     load(sales, FILE)
     box = live_box(sales)
