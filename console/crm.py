@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import pathlib
+from typing import TYPE_CHECKING
 
 import click
 
 from .context import DEFAULT_TEAM, BadInputError, Settings, with_settings
+from .tables import Format, format_option, write_jsonl
+
+if TYPE_CHECKING:
+    from ..io.blocked_mail import Purge
 
 
 def utc_now() -> dt.datetime:
@@ -30,6 +35,7 @@ def import_(settings: Settings, file: pathlib.Path, team_name: str, replace: boo
 
     The team (--team, else `default`) is made where it is new, and so is a SQLite database.
     """
+    from ..io import blocked_mail
     from ..io.crm import load_directory
     from ..io.crm_csv import CrmFileError
     from ..io.crm_import import import_csv
@@ -48,9 +54,12 @@ def import_(settings: Settings, file: pathlib.Path, team_name: str, replace: boo
             )
         except CrmFileError as error:
             raise BadInputError(f"{file} was not imported: {'; '.join(error.problems)}") from None
-        moved = 0
+        moved, blocked = 0, blocked_mail.Purge()
         if done.is_change:
-            moved = relink(database, load_directory(database, settings.team or DEFAULT_TEAM), utc_now)
+            directory = load_directory(database, settings.team or DEFAULT_TEAM)
+            moved = relink(database, directory, utc_now)
+            if done.tables["blocked"].added:
+                blocked = blocked_mail.preview(database, directory)
     for name, change in done.tables.items():
         total = change.added + change.changed + change.unchanged
         if total or change.removed:
@@ -58,5 +67,40 @@ def import_(settings: Settings, file: pathlib.Path, team_name: str, replace: boo
             click.echo(f"{name}: {total} ({change.added} new, {change.changed} changed{removed})")
     if moved:
         click.echo(f"{moved} stored mails have other links now")
+    if blocked.copies:
+        click.echo(
+            f"{blocked.copies} stored copies of mail ({blocked.engagements} mails altogether) name somebody who is blocked now;"
+            " `dealmail crm purge` takes them away"
+        )
     if not done.is_change:
         click.echo("nothing has changed")
+
+
+@crm.command()
+@click.option("--dry-run", is_flag=True, help="Only count what would go.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@format_option
+@with_settings
+def purge(settings: Settings, dry_run: bool, yes: bool, format_: Format) -> None:
+    """Take away stored mail that the blocklists of today keep out.
+
+    It comes back if whoever is in it is unblocked; `dealmail erase` is for good. The search index follows with the job's next pass.
+    """
+    from ..io import blocked_mail
+    from ..io.crm import load_directory
+
+    with settings.open_database() as database:
+        directory = load_directory(database, settings.team_id(database))
+        found = blocked_mail.preview(database, directory)
+        if not dry_run:
+            if not yes:
+                click.confirm(f"Take away {_mails(found)}?", abort=True, err=True)
+            found = blocked_mail.purge(database, directory, utc_now)
+    if format_ == "jsonl":
+        write_jsonl([{"dry_run": dry_run, "engagements": found.engagements, "copies": found.copies}])
+    else:
+        click.echo(f"{'would go' if dry_run else 'gone'}: {_mails(found)}")
+
+
+def _mails(found: Purge) -> str:
+    return f"{found.copies} copies, {found.engagements} mails altogether"

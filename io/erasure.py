@@ -298,7 +298,7 @@ class Erasing:
             return 0
         removal.forget_context(connection, team_id, keys)
         mine = [_message.team_id == team_id, any_of(_message.mailbox_id, _message.gmail_id, keys)]
-        row = sa.update(schema.message).where(*mine).values(**_cleared(rule, self._now()))
+        row = sa.update(schema.message).where(*mine).values(**cleared(rule, self._now()))
         return connection.execute(row).rowcount
 
     @staticmethod
@@ -339,7 +339,7 @@ def _takes_part(what: Erasure) -> sa.ColumnElement[bool]:
     return sa.or_(at, _participant.address.endswith(f".{domain}", autoescape=True))
 
 
-def _cleared(rule: str, now: dt.datetime) -> dict[str, Any]:
+def cleared(rule: str, now: dt.datetime) -> dict[str, Any]:
     """A ledger row that says only that the message was erased."""
     return {
         "state": "decided", "outcome": "dropped", "rule": rule, "engagement_id": None, "score": None, "signals": None, "phase": None,

@@ -32,6 +32,13 @@ _MAX_OPEN: Final = 4_000
 _MAX_STEPS: Final = 40_000_000
 
 
+_TAG: Final = re.compile(
+    r"<(?:!--.*?(?:-->|\Z)|(/?)([a-zA-Z][^\s/>]*+)(?:[^>=]++|=\s*+(?:\"[^\"]*+\"?|'[^']*+'?)?+)*+(?:>|\Z))", re.DOTALL
+)
+_RAW: Final = frozenset(("script", "style", "title", "textarea", "iframe", "xmp", "noembed", "noframes"))
+"""Their content is text (13.2.5.1), except within SVG and MathML."""
+
+
 def is_deep(html: str, tags: int) -> bool:
     """Whether thousands of elements are open at once, or end tags that close nothing pass too many open ones in all (13.2.6.4.7,
     any other end tag). `tags` is how often < occurs.
@@ -40,23 +47,30 @@ def is_deep(html: str, tags: int) -> bool:
         return False
     counts: dict[str, int] = {}
     depth = plain = steps = 0
-    for match in TOKEN.finditer(html):
-        name = (match[3] or "").lower()
-        if not name or name in _NEVER_DEEP:
-            continue
-        count = counts.get(name, 0)
-        if not match[2]:
-            counts[name] = count + 1
-            depth += 1
-            plain += name not in _SPECIAL
-            if depth > _MAX_OPEN:
-                return True
-        elif count:
-            counts[name] = count - 1
-            depth -= 1
-            plain -= name not in _SPECIAL
-        else:
-            steps += plain
+    match = _TAG.search(html)
+    while match is not None:
+        position = match.end()
+        name = (match[2] or "").lower()
+        if name and name not in _NEVER_DEEP:
+            count = counts.get(name, 0)
+            if not match[1]:
+                if name in _RAW and not counts.get("svg") and not counts.get("math"):
+                    end = html.find(f"</{name}", position)
+                    position = max(
+                        end, position
+                    )  # an end tag in capitals is not seen: too much is counted then, never too little
+                counts[name] = count + 1
+                depth += 1
+                plain += name not in _SPECIAL
+                if depth > _MAX_OPEN:
+                    return True
+            elif count:
+                counts[name] = count - 1
+                depth -= 1
+                plain -= name not in _SPECIAL
+            else:
+                steps += plain
+        match = _TAG.search(html, position)
     return steps > _MAX_STEPS
 
 

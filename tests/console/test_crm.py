@@ -47,3 +47,19 @@ def test_mistakes_are_named_by_line_and_nothing_is_imported(crm: Callable[..., R
 def test_a_file_that_is_not_there_is_one_line(tmp_path: pathlib.Path) -> None:
     result = CliRunner().invoke(cli, ["crm", "import", str(tmp_path / "none.csv")])
     assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+
+
+def test_a_new_block_says_what_is_stored_and_purge_takes_it_away(
+    dealmail: Callable[..., Result], jsonl: Callable[..., list], stored: object, tmp_path: pathlib.Path
+) -> None:
+    file = tmp_path / "block.csv"
+    file.write_text("kind,pattern\nblocked,acme.example\n", encoding="utf-8")
+    told = dealmail("crm", "import", str(file)).output
+    assert "3 stored copies of mail (2 mails altogether) name somebody who is blocked now; `dealmail crm purge`" in told
+    assert jsonl("crm", "purge", "--dry-run") == [{"dry_run": True, "engagements": 2, "copies": 3}]
+    assert len(jsonl("engagements")) == 2
+    assert dealmail("crm", "purge", input="n\n").exit_code == 130
+    assert len(jsonl("engagements")) == 2
+    assert "gone: 3 copies, 2 mails altogether" in dealmail("crm", "purge", "--yes").output
+    assert jsonl("engagements") == []
+    assert {row["rule"] for row in jsonl("decisions", "--rule", "blocked.*")} == {"blocked.team"}

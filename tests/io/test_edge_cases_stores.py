@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from dealmail.io import crm_import, listings, relink, schema
+from dealmail.io import blocked_mail, crm_import, listings, relink, schema
 from dealmail.io.consent_flow import SignIn, SignInError
 from dealmail.io.crm import DatabaseDirectories
 from dealmail.io.database import Database, DatabaseSpec
@@ -18,6 +18,7 @@ from dealmail.io.quota import QuotaLimits
 from dealmail.io.register import Register
 from dealmail.io.vault import Digests
 from dealmail.transforms import decisions
+from dealmail.transforms.claim_messages import LedgerRow, decide_listed
 from dealmail.transforms.find_due_mailboxes import parse_notification
 from dealmail.transforms.records import Decision, DueMailbox, Failure, MailText, Participant
 
@@ -238,6 +239,50 @@ def test_case_66_what_is_blocked_between_match_and_write_is_not_written(sales: A
     kept = mail(other, 3, sender=Participant("kim@private.example"), to=(), cc=(), crm_version=version + 1)
     sales.settlements.settle([Decision(rival, "dropped", decisions.BLOCKED_TEAM, crm_version=version + 1), kept])
     assert [sales.ledger.explain(box, one).rule for one in ("g1", "g3")] == ["blocked.team", "customer"]
+
+
+def test_case_66_a_new_block_counts_and_takes_away_what_is_stored_and_an_unblocking_brings_it_back(
+    sales: Any, mail: Any
+) -> None:
+    crm_import.import_csv(sales.database, "t1", CRM, sales.clock)
+    boxes = [sales.add_mailbox("alice@corp.example"), sales.add_mailbox("bob@corp.example", user="u2")]
+    for box in boxes:
+        sales.mailboxes.set_state(box, "live", window_from=sales.clock() - dt.timedelta(days=30))
+        for number, author in enumerate(("pat@sub.rival.example", "kim@private.example", "zoe@acme.example")):
+            (claim,) = sales.claim(box, [f"g{number}"])
+            sales.settlements.settle([mail(claim, number, sender=Participant(author), to=(), cc=())])
+    directories = DatabaseDirectories(sales.database, 0.0)
+    assert blocked_mail.purge(sales.database, directories.directory("t1"), sales.clock) == blocked_mail.Purge(0, 0)
+
+    blocks = "kind,pattern,user_id\nblocked,rival.example,\nblocked,*@private.example,u1\n"
+    crm_import.import_csv(sales.database, "t1", blocks, sales.clock)
+    directory = directories.directory("t1")
+    before = sales.dump(schema.engagement, schema.engagement_copy, schema.message)
+    assert blocked_mail.preview(sales.database, directory) == blocked_mail.Purge(engagements=1, copies=3)
+    assert sales.dump(schema.engagement, schema.engagement_copy, schema.message) == before
+    assert blocked_mail.purge(sales.database, directory, sales.clock) == blocked_mail.Purge(engagements=1, copies=3)
+    assert blocked_mail.purge(sales.database, directory, sales.clock) == blocked_mail.Purge(0, 0)
+
+    alice, bob = ([sales.ledger.explain(box, f"g{n}").rule for n in range(3)] for box in boxes)
+    assert alice == ["blocked.team", "blocked.user", "customer"]
+    assert bob == ["blocked.team", "customer", "customer"]
+    assert [row[1] for row in sales.dump(schema.engagement)["engagement"]] == ["t1-e0001", "t1-e0002"]
+    assert sales.dump(schema.tombstone)["tombstone"] == []
+    with sales.database.reading() as connection:
+        outbox = sa.select(schema.search_outbox.c.engagement_id).where(schema.search_outbox.c.is_delete.is_(True))
+        assert list(connection.scalars(outbox)) == ["t1-e0000"]
+
+    crm_import.import_csv(sales.database, "t1", CRM, sales.clock, replace=True)
+    with sales.database.reading() as connection:
+        looks = set(
+            connection.scalars(sa.select(schema.listing.c.mailbox_id).where(schema.listing.c.kind == "targeted"))
+        )
+    assert looks == set(boxes)  # they look for it again, and open what the blocklist had kept out:
+    assert [decide_listed(LedgerRow("dropped", rule), crm_changed=True) for rule in alice] == [
+        "reopen",
+        "reopen",
+        "nothing",
+    ]
 
 
 def test_case_75_the_same_gmail_id_in_two_mailboxes_is_two_messages(sales: Any, mail: Any) -> None:

@@ -97,6 +97,8 @@ HOSTILE = {
     "end tags that close nothing, in ordinary text": ("<span>" * 3_000 + "</y>" * 3_000) * 20,
     "options in blocks": "<div><option>" * 80_000,
     "options in blocks, with ends too early": "</option></div>" * 30_000 + "<div><option>" * 30_000,
+    "elements in SVG": "</h2><mi><svg>" * 70_000,
+    "elements in styles of SVG": "<svg><style>" + "<x></y>" * 140_000,
     "nested tables": "<table><tr><td>" * 40_000 + "x",
     "nested quotes": "<blockquote type=cite>x\n" * 40_000,
     "small tags": "<p>" * 1_700_000,
