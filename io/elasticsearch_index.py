@@ -12,6 +12,7 @@ import contextlib
 import datetime as dt
 import hashlib
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +33,8 @@ CHUNK_COUNT = 500
 CHUNK_BYTES = 5_000_000
 PAGE = 1000
 PATIENCE_S = 60.0
+REBUILD_HOURS = 24
+"""What began to be filled earlier was left behind by a rebuild that was killed; the next one removes it."""
 BUSY_ATTEMPTS = 7
 LOST_ATTEMPTS = 3
 READ_ATTEMPTS = 4
@@ -235,10 +238,14 @@ class ElasticsearchIndex:
             fresh.close()
 
     def _real(self) -> dict[str, set[str]]:
-        """Every real index of ours, the one that is being filled too, with its aliases."""
+        """Every real index of ours, the one that is being filled too, with its aliases.
+
+        Not those of an alias whose name only begins like ours: a rebuild would remove them.
+        """
         pattern = f"{self._spec.index}-*"
         answer = self._read(lambda: self._client.indices.get(index=pattern, features="aliases"), patient=True)
-        return {name: set(found["aliases"]) for name, found in answer.items()}
+        ours = re.compile(rf"{re.escape(self._spec.index)}-\d+")
+        return {name: set(found["aliases"]) for name, found in answer.items() if ours.fullmatch(name)}
 
     def refresh(self) -> None:
         """Make everything written so far visible to `search` and `scan`."""
@@ -311,10 +318,12 @@ class ElasticsearchIndex:
 
     def _filling(self) -> list[str]:
         """The aliases of indexes that a rebuild is filling now."""
+        begun_after = (time.time() - REBUILD_HOURS * 3600) * 1_000_000
         try:
-            return [_filling(name) for name, aliases in self._real().items() if _filling(name) in aliases]
+            found = [name for name, aliases in self._real().items() if _filling(name) in aliases]
         except StoreUnavailableError as error:
             raise IndexUnavailableError(str(error)) from None
+        return [_filling(name) for name in found if int(name.rpartition("-")[2]) > begun_after]
 
     def _put(self, entries: Sequence[IndexEntry], target: str) -> list[Outcome]:
         outcomes: list[Outcome | None] = [None] * len(entries)

@@ -219,6 +219,29 @@ def test_missing_alias_is_not_made_by_the_way(index, client):
     assert index.put([entry(1)]) == [DONE]
 
 
+def test_a_rebuild_leaves_other_aliases_alone(index, server):
+    """Their names begin like ours."""
+    other = ElasticsearchIndex(SearchSpec(server.url, index="fault-eu", replicas=0))
+    other.ensure()
+    other.put([entry(1)])
+    with other.rebuilding() as theirs:
+        with index.rebuilding() as ours:
+            index.put([entry(2)])
+            ours.refresh()
+        theirs.put([entry(1)])
+    assert [int(one.engagement_id, 16) for one in other.scan()] == [1]
+    assert [int(one.engagement_id, 16) for one in index.scan()] == [2]
+    other.close()
+
+
+def test_what_a_killed_rebuild_left_costs_no_second_write_for_ever(index, client):
+    left = "fault-1700000000000000"
+    client.indices.create(index=left, mappings=elasticsearch_index.MAPPING, aliases={f"{left}-filling": {}})
+    index.put([entry(1)])
+    assert client.count(index=left)["count"] == 0
+    client.indices.delete(index=left)
+
+
 def test_index_in_the_aliass_place_is_said(server, client):
     client.indices.create(index="taken")
     try:

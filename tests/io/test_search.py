@@ -236,6 +236,13 @@ class TestEveryIndex:
             assert fresh.put([entry("e2", 2)]) == [STALE]  # read before it was deleted
         assert list(search_index.scan()) == []
 
+    def test_what_is_put_during_a_rebuild_is_there_when_it_takes_over(self, search_index):
+        with search_index.rebuilding() as fresh:
+            search_index.put([entry("e1", 2), entry("e2")])
+            assert fresh.put([entry("e1", 1)]) == [STALE]  # read before it was changed
+            search_index.put([entry("e3")])
+        assert {one.engagement_id: one.version for one in search_index.scan()} == {"e1": 2, "e2": 1, "e3": 1}
+
     def test_failed_rebuild_changes_nothing(self, search_index):
         search_index.put([entry("e1")])
         with pytest.raises(ZeroDivisionError), search_index.rebuilding() as fresh:  # noqa: PT012 (fails inside)
