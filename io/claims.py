@@ -405,8 +405,10 @@ class GmailClaims:
         _set_rows(connection, mailbox, void, lease=None, lease_until=None)
         labelled = {**by_action.get("insert_dropped", {}), **by_action.get("drop", {})}
         self._ledger.decide_by_label(connection, mailbox, labelled, "live", now)
-        for gmail_id, rule in by_action.get("shut", {}).items():
-            _set_rows(connection, mailbox, [gmail_id], rule=rule, rules_version="", decided_at=now)
+        shut = by_action.get("shut", {})
+        for rule in set(shut.values()):
+            ids = [gmail_id for gmail_id, found in shut.items() if found == rule]
+            _set_rows(connection, mailbox, ids, rule=rule, rules_version="", decided_at=now)
         _set_rows(connection, mailbox, list(by_action.get("reopen", {})), **PENDING_AGAIN, lane=0, found_at=now)
         keep = settings.on_delete == "keep"
         self._ledger.mark_deleted(connection, mailbox, list(by_action.get("gone", {})), now, keep_imported=keep)
