@@ -24,11 +24,11 @@ from ..transforms.errors import (
 )
 from ..transforms.settings import TeamSettings
 from . import listings, mailboxes, schema, search_plan
-from .claims import ledger_rows
 from .database import Database
 from .gmail import Gmail
 from .google_signin import GmailAccounts
 from .ledger import PENDING_AGAIN, Ledger
+from .ledger_changes import ledger_rows
 from .mailboxes import Mailboxes, MailboxRow
 from .quota import Quota
 

@@ -13,13 +13,12 @@ import hashlib
 import logging
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ..transforms.claim_messages import Action, LedgerRow, NetChange, decide_change, decide_listed, net_changes
-from ..transforms.decisions import WINDOW_BEFORE
+from ..transforms.claim_messages import decide_listed, net_changes
 from ..transforms.errors import (
     GmailQuotaError,
     GmailUnavailableError,
@@ -32,51 +31,38 @@ from ..transforms.errors import (
     TransientError,
 )
 from ..transforms.records import ClaimedMessage, DueMailbox
-from ..transforms.settings import TeamSettings
 from . import listings, mailboxes, schema, search_plan, watch
 from .database import Database
 from .gmail import Gmail
 from .google_signin import GmailAccounts
+from .leasing import PACED, LeaseSettings, Leasing
 from .ledger import BLOCKED, PENDING_AGAIN, RESTING, Ledger
+from .ledger_changes import apply, ledger_rows, reopen_before_window, set_rows
 from .listings import Listing
 from .mailboxes import Mailboxes, MailboxRow, UnknownMailboxError
-from .quota import Quota, room_in
+from .quota import Quota
 from .secret_refs import SecretNotFoundError
 from .vault import VaultError
 
 _log = logging.getLogger(__name__)
 
-PACED: Final = "paced"
-"""The state reason of a mailbox whose backfill waits for its own share of the quota; pushes do not wait with it."""
-
-_BATCHES_UNDER_WAY: Final = 2
-"""Of a mailbox's old mail: more would only fill the queues before its reading, where live mail has to pass."""
-
 _LOOK_AFTER_PUSH: Final = dt.timedelta(seconds=2)
-_CHUNK: Final = 500
-_message = schema.message.c
 
 
 @dataclasses.dataclass(frozen=True)
-class ClaimSettings:
-    """How claims are made.
+class ClaimSettings(LeaseSettings):
+    """How claims are made, beside how much is leased.
 
-    batch: messages leased at once. lease_seconds: how long they may take. poll_interval: the time between two looks at a
-    mailbox that no push announced. look_back: the least first sync. overlap: how far before the last confirmed time a
-    recovery begins. topic: where Gmail pushes to; "" does without. backfill_share, live_share: the parts of the quota that
-    reading old mail, and any mail, may use; the rest is for finding out what is new. search_plan: whether a first sync may
-    ask Gmail's search for the CRM's people where that is cheaper. races: how often a claim reads again after somebody else
-    moved the cursor.
+    poll_interval: the time between two looks at a mailbox that no push announced. look_back: the least first sync. overlap: how far
+    before the last confirmed time a recovery begins. topic: where Gmail pushes to; "" does without. search_plan: whether a first
+    sync may ask Gmail's search for the CRM's people where that is cheaper. races: how often a claim reads again after somebody
+    else moved the cursor.
     """
 
-    batch: int = 50
-    lease_seconds: float = 120
     poll_interval: dt.timedelta = dt.timedelta(minutes=15)
     look_back: dt.timedelta = dt.timedelta(days=7)
     overlap: dt.timedelta = dt.timedelta(hours=1)
     topic: str = ""
-    backfill_share: float = 0.8
-    live_share: float = 0.95
     search_plan: bool = False
     races: int = 3
 
@@ -86,12 +72,9 @@ class ClaimSettings:
         Raises:
             ValueError: a value out of range, or a topic of another form; the text shows it.
         """
-        if self.batch < 1 or self.races < 1 or self.lease_seconds <= 0:
-            raise ValueError(
-                f"batch {self.batch}, races {self.races}, lease_seconds {self.lease_seconds}: all must be positive"
-            )
-        if not 0 < self.backfill_share <= self.live_share <= 1:
-            raise ValueError(f"shares {self.backfill_share}, {self.live_share}: 0 < backfill_share <= live_share <= 1")
+        super().__post_init__()
+        if self.races < 1:
+            raise ValueError(f"races {self.races}: must be positive")
         if min(self.poll_interval, self.look_back) <= dt.timedelta(0) or self.overlap < dt.timedelta(0):
             raise ValueError("poll_interval and look_back must be positive, overlap must not be negative")
         if self.topic and not re.fullmatch(r"projects/[^/]+/topics/[^/]+", self.topic):
@@ -141,6 +124,7 @@ class GmailClaims:
         self._now = now
         self._jitter = jitter or random.SystemRandom()
         self._ledger = Ledger(database, now)
+        self._leasing = Leasing(database, quota, settings, now, self._jitter)
         self._mailboxes = Mailboxes(database, now)
 
     def claim(self, due: DueMailbox) -> list[ClaimedMessage]:
@@ -165,7 +149,7 @@ class GmailClaims:
             consent = self._accounts.sealed(connection, mailbox.id)
         try:
             current = self._read_gmail(mailbox, due)
-            return self._lease(current, live_only=due.reason == "push" and mailbox.history_id is not None)
+            return self._leasing.lease(current, live_only=due.reason == "push" and mailbox.history_id is not None)
         except MailboxError as error:
             self._block(mailbox, consent, error)
         except (GmailQuotaError, GmailUnavailableError, TokenRefreshError) as error:
@@ -265,8 +249,8 @@ class GmailClaims:
             moved = self._advance(connection, mailbox, **columns)
             if extended:
                 search_plan.start(connection, moved, "extend", wanted, now, before_at=mailbox.window_from)
-                self._reopen_before_window(connection, moved, now)
-            self._apply(connection, moved, changes, now)
+                reopen_before_window(connection, moved, now)
+            apply(self._ledger, connection, moved, changes, now)
             return moved
 
         return self._database.transaction(work)
@@ -329,7 +313,7 @@ class GmailClaims:
             else:
                 listings.page_done(connection, listing, len(page.gmail_ids), page.estimate, page.next_page_token, now)
             self._ledger.add_pending(connection, moved, new, listing.lane, now)
-            _set_rows(
+            set_rows(
                 connection,
                 moved,
                 [i for i, a in actions.items() if a == "reopen"],
@@ -389,112 +373,7 @@ class GmailClaims:
         least = now - self._settings.look_back
         return least if oldest is None else min(least, dt.datetime.combine(oldest, dt.time(), dt.UTC))
 
-    def _apply(
-        self, connection: sa.Connection, mailbox: MailboxRow, changes: Sequence[NetChange], now: dt.datetime
-    ) -> None:
-        settings = TeamSettings.from_json(
-            connection.scalar(sa.select(schema.team.c.settings).where(schema.team.c.id == mailbox.team_id)) or {}
-        )
-        rows = ledger_rows(connection, mailbox.id, [change.gmail_id for change in changes])
-        by_action: dict[Action, dict[str, str]] = {}
-        for change in changes:
-            action, rule = decide_change(change, rows.get(change.gmail_id), settings)
-            by_action.setdefault(action, {})[change.gmail_id] = rule or ""
-        self._ledger.add_pending(connection, mailbox, list(by_action.get("insert", {})), "live", now)
-        void = [*by_action.get("reread", {}), *by_action.get("drop", {})]
-        _set_rows(connection, mailbox, void, lease=None, lease_until=None)
-        labelled = {**by_action.get("insert_dropped", {}), **by_action.get("drop", {})}
-        self._ledger.decide_by_label(connection, mailbox, labelled, "live", now)
-        shut = by_action.get("shut", {})
-        for rule in set(shut.values()):
-            ids = [gmail_id for gmail_id, found in shut.items() if found == rule]
-            _set_rows(connection, mailbox, ids, rule=rule, rules_version="", decided_at=now)
-        _set_rows(connection, mailbox, list(by_action.get("reopen", {})), **PENDING_AGAIN, lane=0, found_at=now)
-        keep = settings.on_delete == "keep"
-        self._ledger.mark_deleted(connection, mailbox, list(by_action.get("gone", {})), now, keep_imported=keep)
-        self._ledger.mark_trashed(connection, mailbox, list(by_action.get("remove", {})), now)
-
-    def _reopen_before_window(self, connection: sa.Connection, mailbox: MailboxRow, now: dt.datetime) -> None:
-        """The window grew: what was too old for it is looked at again."""
-        connection.execute(
-            sa.update(schema.message)
-            .where(_message.mailbox_id == mailbox.id, _message.state == "decided", _message.rule == WINDOW_BEFORE)
-            .values(**PENDING_AGAIN, lane=1, found_at=now)
-        )
-
-    # --- leasing ---------------------------------------------------------------------------------------------------
-    def _lease(self, mailbox: MailboxRow, *, live_only: bool) -> list[ClaimedMessage]:
-        """Lease what the quota has room for. After a push live mail alone: old mail waits for its own turn."""
-        now, cost = self._now(), self._limits.get
-
-        def work(connection: sa.Connection) -> list[ClaimedMessage]:
-            current = mailboxes.lock(self._database, connection, mailbox.id)
-            if not current.import_on:
-                return []
-            refused_until = connection.scalar(
-                sa.select(sa.type_coerce(sa.func.min(_message.not_before), schema.UtcDateTime())).where(
-                    _message.mailbox_id == current.id, _message.state == "pending", _message.not_before > now,
-                    _message.error_class == GmailQuotaError.__name__,
-                )
-            )  # fmt: skip
-            if refused_until is not None:
-                # Gmail refused a message of this mailbox for quota: asking for others would only be refused, too.
-                self._state(connection, current, "quota_delayed", GmailQuotaError.__name__, refused_until)
-                return []
-            claimed = self._take(connection, current, now, live_only=live_only)
-            # The room was read without a lock; the debit is the word that counts when several workers ask at once.
-            granted = self._quota.grant(connection, current.id, cost, len(claimed), now) if claimed else 0
-            surplus = [claim.gmail_id for claim in claimed[granted:]]
-            _set_rows(connection, current, surplus, lease=None, lease_until=None, leases=_message.leases - 1)
-            del claimed[granted:]
-            if live_only and current.state_reason == PACED:
-                return claimed  # the old mail's pause goes on
-            paced = not claimed and not live_only and self._ledger.has_claimable(connection, current, now)
-            state = "first_sync" if self._is_syncing(connection, current.id) else "live"
-            wait = now + dt.timedelta(seconds=2 + self._jitter.random()) if paced else None
-            self._state(connection, current, state, PACED if paced else "", wait)
-            return claimed
-
-        return self._database.transaction(work)
-
-    def _take(
-        self, connection: sa.Connection, current: MailboxRow, now: dt.datetime, *, live_only: bool
-    ) -> list[ClaimedMessage]:
-        """Live mail, then old mail as far as its shares go, then a suspect. Few of the old may be under way at once."""
-        settings, cost, seconds = self._settings, self._limits.get, self._settings.lease_seconds
-        used = self._quota.usage(connection, current.id, now)
-        room = min(settings.batch, room_in(self._limits, used, settings.live_share) // cost)
-        claimed = self._ledger.lease(connection, current, room, now, seconds, "live") if room > 0 else []
-        if live_only:
-            return claimed
-        is_tight = used.project > self._limits.project_minute * settings.backfill_share / 2
-        contenders = mailboxes.count(connection, "first_sync") if is_tight else 0
-        old = min(settings.batch, room_in(self._limits, used, settings.backfill_share, contenders) // cost) - len(
-            claimed
-        )
-        most = _BATCHES_UNDER_WAY * settings.batch
-        old = min(old, most - self._ledger.in_flight(connection, current, "backfill", most, now))
-        if old > 0:
-            claimed += self._ledger.lease(connection, current, old, now, seconds, "backfill")
-        if not claimed and room > 0:
-            claimed = self._ledger.lease_suspect(connection, current, now, seconds)
-        return claimed
-
-    def _is_syncing(self, connection: sa.Connection, mailbox_id: str) -> bool:
-        if any(listing.kind == "first_sync" for listing in listings.unfinished(connection, mailbox_id)):
-            return True
-        waiting = sa.select(sa.literal(1)).where(
-            _message.mailbox_id == mailbox_id, _message.state == "pending", _message.lane == 1
-        )
-        return connection.scalar(waiting.limit(1)) is not None
-
     # --- what people see -------------------------------------------------------------------------------------------
-    def _state(
-        self, connection: sa.Connection, current: MailboxRow, state: str, reason: str, until: dt.datetime | None
-    ) -> None:
-        if (current.state, current.state_reason, current.not_before) != (state, reason, until):
-            self._mailboxes.set_state_in(connection, current.id, state, reason, not_before=until)
-
     def _block(self, mailbox: MailboxRow, consent: bytes | None, error: MailboxError) -> None:
         """Nobody but a person can help: the state says who. The cursor stays, so nothing is missed once they have."""
         now = self._now()
@@ -528,26 +407,6 @@ class GmailClaims:
             mailbox.id, "quota_delayed" if quota else mailbox.state, f"{name} x{attempt + 1}", not_before=now + wait,
             next_poll_at=min(t for t in polls if t is not None),
         )  # fmt: skip
-
-
-def ledger_rows(connection: sa.Connection, mailbox_id: str, ids: Sequence[str]) -> Mapping[str, LedgerRow]:
-    """What the ledger holds of these Gmail ids; unknown ones are left out."""
-    rows: dict[str, LedgerRow] = {}
-    for begin in range(0, len(ids), _CHUNK):
-        query = sa.select(_message.gmail_id, _message.outcome, _message.rule).where(
-            _message.mailbox_id == mailbox_id, _message.gmail_id.in_(ids[begin : begin + _CHUNK])
-        )
-        rows |= {gmail_id: LedgerRow(outcome, rule) for gmail_id, outcome, rule in connection.execute(query)}
-    return rows
-
-
-def _set_rows(connection: sa.Connection, mailbox: MailboxRow, ids: Sequence[str], **values: Any) -> None:
-    for begin in range(0, len(ids), _CHUNK):
-        connection.execute(
-            sa.update(schema.message)
-            .where(_message.mailbox_id == mailbox.id, _message.gmail_id.in_(ids[begin : begin + _CHUNK]))
-            .values(**values)
-        )
 
 
 def _record_id(record: Mapping[str, Any]) -> int:

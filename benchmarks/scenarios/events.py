@@ -66,6 +66,11 @@ class Events:
         address = self._address()
         return self._deliver(self._writer.mail(self._category(), address, self._now()), [address])
 
+    def arrive_at(self, address: str) -> None:
+        """A customer's mail for this mailbox, now."""
+        self._deliver(self._writer.mail("customer", address, self._now()), [address])
+        self._truth.events += 1
+
     def arrive_for_several(self) -> bool:
         """A mail of which several mailboxes get a copy."""
         mail, addresses = self._writer.several(

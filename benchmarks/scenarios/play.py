@@ -160,8 +160,8 @@ class Scenario:
         self._events.load()
         self._opt_in()
         self._blow()
-        for _ in range(self.plan.rounds):
-            self._round()
+        for number in range(self.plan.rounds):
+            self._round(expire=number == self.plan.seed % self.plan.rounds)
         self._calm_down()
         self._judge()
 
@@ -172,13 +172,15 @@ class Scenario:
         self._client.close()
         self._graph.close()
 
-    def _round(self) -> None:
+    def _round(self, *, expire: bool) -> None:
         calm = self.plan.calm
         self._start(self._fuse())
         parts = 1 if calm else self._chance.randrange(1, 4)
         for part in range(parts):
             self._events.happen(self.plan.events_a_round // parts)
-            if not calm and self._chance.random() < 0.6:
+            if not calm and expire and not part:
+                self._expire_cursors()  # at least once in every scenario
+            elif not calm and self._chance.random() < 0.6:
                 self._chance.choice(self._troubles)()
             self._let_work(looks=1 if part + 1 < parts else 2)
             self._advance(self._chance.choice([3, 20, 65, 130, 400, 1000, 4000]))
@@ -275,6 +277,7 @@ class Scenario:
 
     def _expire_cursors(self) -> None:
         for address in self._some(6):
+            self._events.arrive_at(address)  # nobody has time to read of it before its history is gone
             self._client.expire_history(address)
             self._expired.add(address)
             self._note("expired cursor")

@@ -1,0 +1,141 @@
+"""Leasing: which of a mailbox's pending messages are read next, as far as the quota goes. A transaction of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import random
+from collections.abc import Callable
+from typing import Final
+
+import sqlalchemy as sa
+
+from ..transforms.errors import GmailQuotaError
+from ..transforms.records import ClaimedMessage
+from . import listings, mailboxes, schema
+from .database import Database
+from .ledger import Ledger
+from .ledger_changes import set_rows
+from .mailboxes import Mailboxes, MailboxRow
+from .quota import Quota, room_in
+
+PACED: Final = "paced"
+"""The state reason of a mailbox whose backfill waits for its own share of the quota; pushes do not wait with it."""
+
+_BATCHES_UNDER_WAY: Final = 2
+"""Of a mailbox's old mail: more would only fill the queues before its reading, where live mail has to pass."""
+
+_message = schema.message.c
+
+
+@dataclasses.dataclass(frozen=True)
+class LeaseSettings:
+    """How much is leased.
+
+    batch: messages leased at once. lease_seconds: how long they may take. backfill_share, live_share: the parts of the quota that
+    reading old mail, and any mail, may use; the rest is for finding out what is new.
+    """
+
+    batch: int = 50
+    lease_seconds: float = 120
+    backfill_share: float = 0.8
+    live_share: float = 0.95
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            ValueError: a value out of range; the text shows it.
+        """
+        if self.batch < 1 or self.lease_seconds <= 0:
+            raise ValueError(f"batch {self.batch}, lease_seconds {self.lease_seconds}: both must be positive")
+        if not 0 < self.backfill_share <= self.live_share <= 1:
+            raise ValueError(f"shares {self.backfill_share}, {self.live_share}: 0 < backfill_share <= live_share <= 1")
+
+
+class Leasing:
+    """Leases messages of one mailbox after the other. Safe to share between threads."""
+
+    def __init__(
+        self, database: Database, quota: Quota, settings: LeaseSettings, now: Callable[[], dt.datetime], jitter: random.Random
+    ) -> None:  # fmt: skip
+        self._database = database
+        self._quota = quota
+        self._limits = quota.limits
+        self._settings = settings
+        self._now = now
+        self._jitter = jitter
+        self._ledger = Ledger(database, now)
+        self._mailboxes = Mailboxes(database, now)
+
+    def lease(self, mailbox: MailboxRow, *, live_only: bool) -> list[ClaimedMessage]:
+        """Lease what the quota has room for. After a push live mail alone: old mail waits for its own turn."""
+        now, cost = self._now(), self._limits.get
+
+        def work(connection: sa.Connection) -> list[ClaimedMessage]:
+            current = mailboxes.lock(self._database, connection, mailbox.id)
+            if not current.import_on:
+                return []
+            refused_until = connection.scalar(
+                sa.select(sa.type_coerce(sa.func.min(_message.not_before), schema.UtcDateTime())).where(
+                    _message.mailbox_id == current.id, _message.state == "pending", _message.not_before > now,
+                    _message.error_class == GmailQuotaError.__name__,
+                )
+            )  # fmt: skip
+            if refused_until is not None:
+                # Gmail refused a message of this mailbox for quota: asking for others would only be refused, too.
+                self.set_state(connection, current, "quota_delayed", GmailQuotaError.__name__, refused_until)
+                return []
+            claimed = self._take(connection, current, now, live_only=live_only)
+            # The room was read without a lock; the debit is the word that counts when several workers ask at once.
+            granted = self._quota.grant(connection, current.id, cost, len(claimed), now) if claimed else 0
+            surplus = [claim.gmail_id for claim in claimed[granted:]]
+            set_rows(connection, current, surplus, lease=None, lease_until=None, leases=_message.leases - 1)
+            del claimed[granted:]
+            if live_only and current.state_reason == PACED:
+                return claimed  # the old mail's pause goes on
+            paced = not claimed and not live_only and self._ledger.has_claimable(connection, current, now)
+            state = "first_sync" if self._is_syncing(connection, current.id) else "live"
+            wait = now + dt.timedelta(seconds=2 + self._jitter.random()) if paced else None
+            self.set_state(connection, current, state, PACED if paced else "", wait)
+            return claimed
+
+        return self._database.transaction(work)
+
+    def _take(
+        self, connection: sa.Connection, current: MailboxRow, now: dt.datetime, *, live_only: bool
+    ) -> list[ClaimedMessage]:
+        """Live mail, then old mail as far as its shares go, then a suspect. Few of the old may be under way at once."""
+        settings, cost, seconds = self._settings, self._limits.get, self._settings.lease_seconds
+        used = self._quota.usage(connection, current.id, now)
+        room = min(settings.batch, room_in(self._limits, used, settings.live_share) // cost)
+        claimed = self._ledger.lease(connection, current, room, now, seconds, "live") if room > 0 else []
+        if live_only:
+            return claimed
+        is_tight = used.project > self._limits.project_minute * settings.backfill_share / 2
+        contenders = mailboxes.count(connection, "first_sync") if is_tight else 0
+        old = min(settings.batch, room_in(self._limits, used, settings.backfill_share, contenders) // cost) - len(
+            claimed
+        )
+        most = _BATCHES_UNDER_WAY * settings.batch
+        old = min(old, most - self._ledger.in_flight(connection, current, "backfill", most, now))
+        if old > 0:
+            claimed += self._ledger.lease(connection, current, old, now, seconds, "backfill")
+        if not claimed and room > 0:
+            claimed = self._ledger.lease_suspect(connection, current, now, seconds)
+        return claimed
+
+    def _is_syncing(self, connection: sa.Connection, mailbox_id: str) -> bool:
+        if any(listing.kind == "first_sync" for listing in listings.unfinished(connection, mailbox_id)):
+            return True
+        waiting = sa.select(sa.literal(1)).where(
+            _message.mailbox_id == mailbox_id, _message.state == "pending", _message.lane == 1
+        )
+        return connection.scalar(waiting.limit(1)) is not None
+
+    def set_state(
+        self, connection: sa.Connection, current: MailboxRow, state: str, reason: str, until: dt.datetime | None
+    ) -> None:
+        """Show a state where it is not shown already."""
+        if (current.state, current.state_reason, current.not_before) != (state, reason, until):
+            self._mailboxes.set_state_in(connection, current.id, state, reason, not_before=until)

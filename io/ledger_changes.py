@@ -1,0 +1,76 @@
+"""What Gmail tells about messages, brought into the ledger: pieces of the transaction that moves the cursor (io/claims.py)."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from ..transforms.claim_messages import Action, LedgerRow, NetChange, decide_change
+from ..transforms.decisions import WINDOW_BEFORE
+from ..transforms.settings import TeamSettings
+from . import schema
+from .ledger import PENDING_AGAIN, Ledger
+from .mailboxes import MailboxRow
+
+_CHUNK: Final = 500
+_message = schema.message.c
+
+
+def apply(
+    ledger: Ledger, connection: sa.Connection, mailbox: MailboxRow, changes: Sequence[NetChange], now: dt.datetime
+) -> None:
+    """What a stretch of history comes to, message by message."""
+    settings = TeamSettings.from_json(
+        connection.scalar(sa.select(schema.team.c.settings).where(schema.team.c.id == mailbox.team_id)) or {}
+    )
+    rows = ledger_rows(connection, mailbox.id, [change.gmail_id for change in changes])
+    by_action: dict[Action, dict[str, str]] = {}
+    for change in changes:
+        action, rule = decide_change(change, rows.get(change.gmail_id), settings)
+        by_action.setdefault(action, {})[change.gmail_id] = rule or ""
+    ledger.add_pending(connection, mailbox, list(by_action.get("insert", {})), "live", now)
+    void = [*by_action.get("reread", {}), *by_action.get("drop", {})]
+    set_rows(connection, mailbox, void, lease=None, lease_until=None)
+    labelled = {**by_action.get("insert_dropped", {}), **by_action.get("drop", {})}
+    ledger.decide_by_label(connection, mailbox, labelled, "live", now)
+    shut = by_action.get("shut", {})
+    for rule in set(shut.values()):
+        ids = [gmail_id for gmail_id, found in shut.items() if found == rule]
+        set_rows(connection, mailbox, ids, rule=rule, rules_version="", decided_at=now)
+    set_rows(connection, mailbox, list(by_action.get("reopen", {})), **PENDING_AGAIN, lane=0, found_at=now)
+    keep = settings.on_delete == "keep"
+    ledger.mark_deleted(connection, mailbox, list(by_action.get("gone", {})), now, keep_imported=keep)
+    ledger.mark_trashed(connection, mailbox, list(by_action.get("remove", {})), now)
+
+
+def reopen_before_window(connection: sa.Connection, mailbox: MailboxRow, now: dt.datetime) -> None:
+    """The window grew: what was too old for it is looked at again."""
+    connection.execute(
+        sa.update(schema.message)
+        .where(_message.mailbox_id == mailbox.id, _message.state == "decided", _message.rule == WINDOW_BEFORE)
+        .values(**PENDING_AGAIN, lane=1, found_at=now)
+    )
+
+
+def ledger_rows(connection: sa.Connection, mailbox_id: str, ids: Sequence[str]) -> Mapping[str, LedgerRow]:
+    """What the ledger holds of these Gmail ids; unknown ones are left out."""
+    rows: dict[str, LedgerRow] = {}
+    for begin in range(0, len(ids), _CHUNK):
+        query = sa.select(_message.gmail_id, _message.outcome, _message.rule).where(
+            _message.mailbox_id == mailbox_id, _message.gmail_id.in_(ids[begin : begin + _CHUNK])
+        )
+        rows |= {gmail_id: LedgerRow(outcome, rule) for gmail_id, outcome, rule in connection.execute(query)}
+    return rows
+
+
+def set_rows(connection: sa.Connection, mailbox: MailboxRow, ids: Sequence[str], **values: Any) -> None:
+    """Set columns of these messages of a mailbox."""
+    for begin in range(0, len(ids), _CHUNK):
+        connection.execute(
+            sa.update(schema.message)
+            .where(_message.mailbox_id == mailbox.id, _message.gmail_id.in_(ids[begin : begin + _CHUNK]))
+            .values(**values)
+        )
