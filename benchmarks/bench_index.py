@@ -3,12 +3,13 @@
     python benchmarks/bench_index.py [--engagements 20000] [--rounds 3] [--parts elasticsearch,fts,memory]
 
 * elasticsearch: `Outbox.drain` from MariaDB to Elasticsearch (reading rows, building documents, indexing, taking off the
-  outbox) beside a bare `helpers.streaming_bulk` of the same documents, ready-made in memory, in turns in the same run. Both
-  servers are started privately, with their full compilers. Goal: 0.8 of the bare rate or better.
+  outbox) beside a bare `helpers.streaming_bulk` of the same documents, ready-made in memory, into an index of the same
+  settings. They take turns every 5,000 documents, so that whatever else the machine does hits both alike. Both servers are
+  started privately, with their full compilers. Goal: 0.8 of the bare rate or better, in every round.
 * fts: the same drain from SQLite to FTS5.
 * memory: how much a process grows while it drains 100,000 waiting rows.
 
-Prints one line of JSON a part.
+Prints one line of JSON a part; ends with 1 where the goal is missed.
 """
 
 from __future__ import annotations
@@ -40,6 +41,12 @@ from dealmail.io.search import SearchSpec, open_index
 from dealmail.sandbox import servers
 
 WORDS = [f"{a}{b}" for a in ("offer", "price", "ship", "plan", "team", "call", "note", "deal") for b in range(400)]
+
+
+SLICE = 5_000
+SETTINGS = {"number_of_replicas": 0, "refresh_interval": "1s", "gc_deletes": elasticsearch_index.GC_DELETES}
+"""The settings of the job's own index."""
+GOAL = 0.8
 
 
 def now() -> dt.datetime:
@@ -99,21 +106,18 @@ def started(kind: type[servers.Server]) -> Iterator[Any]:
         server.stop()
 
 
-def drained(database: Database, index: Any, count: int) -> float:
-    """Seconds to drain `count` waiting rows to the index."""
-    outbox = Outbox(database, index, now=now)
-    begin = time.perf_counter()
+def drain(outbox: Outbox, count: int) -> None:
+    """Bring `count` waiting rows to the index."""
     done = 0
     while done < count:
-        moved = outbox.drain(5000)
+        moved = outbox.drain(min(SLICE, count - done))
         if not moved:
             raise SystemExit(f"the outbox does not move: {outbox.down}")
         done += moved
-    return time.perf_counter() - begin
 
 
 def bench_elasticsearch(count: int, rounds: int) -> dict[str, Any]:
-    """Drain and bare bulk in turns."""
+    """Drain and bare bulk, slice by slice in turns."""
     with started(servers.MariaDbServer) as mariadb, started(servers.ElasticsearchServer) as server:
         database = Database(DatabaseSpec(mariadb.url, mariadb.password_ref))
         migrate.upgrade(database)
@@ -121,7 +125,7 @@ def bench_elasticsearch(count: int, rounds: int) -> dict[str, Any]:
         ready = [
             {
                 "_op_type": "index", "_id": elasticsearch_index.document_id(*key), "version": found.version,
-                "version_type": "external_gte", "_source": found.document,
+                "version_type": "external_gte", "_source": elasticsearch_index.source(found.document),
             }
             for batch in documents.all_documents(database)
             for key, found in batch.items()
@@ -129,32 +133,37 @@ def bench_elasticsearch(count: int, rounds: int) -> dict[str, Any]:
         bare, ours = [], []
         with elasticsearch.Elasticsearch(server.url, request_timeout=120) as client:
             for round_ in range(rounds + 1):  # the first one warms the server up and does not count
-                one = f"bare-{round_}"
-                settings = {
-                    "number_of_replicas": 0,
-                    "refresh_interval": "1s",
-                    "gc_deletes": elasticsearch_index.GC_DELETES,
-                }
-                client.indices.create(index=one, settings=settings, mappings=elasticsearch_index.MAPPING)
-                begin = time.perf_counter()
-                for _ in helpers.streaming_bulk(client, ({**a, "_index": one} for a in ready), chunk_size=500):
-                    pass
-                bare.append(count / (time.perf_counter() - begin))
-                client.indices.delete(index=one)
-                index = open_index(SearchSpec(server.url, index=f"drain-{round_}", replicas=0))
+                one, other = f"bare-{round_}", f"drain-{round_}"
+                client.indices.create(index=one, settings=SETTINGS, mappings=elasticsearch_index.MAPPING)
+                index = open_index(SearchSpec(server.url, index=other, replicas=0))
                 index.ensure()
                 enqueue_all(database)
-                ours.append(count / drained(database, index, count))
+                outbox = Outbox(database, index, now=now)
+                seconds = {"bare": 0.0, "drain": 0.0}
+                for number, start in enumerate(range(0, count, SLICE)):
+                    some = ready[start : start + SLICE]
+                    for who in ("bare", "drain") if number % 2 else ("drain", "bare"):
+                        begin = time.perf_counter()
+                        if who == "drain":
+                            drain(outbox, len(some))
+                        else:
+                            for _ in helpers.streaming_bulk(
+                                client, ({**a, "_index": one} for a in some), chunk_size=500
+                            ):
+                                pass
+                        seconds[who] += time.perf_counter() - begin
+                bare.append(count / seconds["bare"])
+                ours.append(count / seconds["drain"])
                 if round_ == rounds and not index_check.check(database, index).equal:
                     raise SystemExit("the stores differ")
-                client.indices.delete(index=next(iter(client.indices.get_alias(name=f"drain-{round_}").body)))
+                client.indices.delete(index=[one, next(iter(client.indices.get_alias(name=other).body))])
                 index.close()
         database.close()
     ratios = [mine / theirs for mine, theirs in zip(ours[1:], bare[1:], strict=True)]
     return {
         "part": "elasticsearch", "documents": count, "rounds": rounds,
         "bare_per_s": round(statistics.median(bare[1:])), "drain_per_s": round(statistics.median(ours[1:])),
-        "ratio": round(statistics.median(ratios), 2), "ratios": [round(r, 2) for r in ratios], "goal": 0.8,
+        "ratio": round(statistics.median(ratios), 2), "ratios": [round(r, 2) for r in ratios], "goal": GOAL,
     }  # fmt: skip
 
 
@@ -169,7 +178,9 @@ def bench_fts(count: int, rounds: int) -> dict[str, Any]:
             index = open_index(SearchSpec(f"sqlite:///{folder}/search-{round_}.db"))
             index.ensure()
             enqueue_all(database)
-            rates.append(count / drained(database, index, count))
+            begin = time.perf_counter()
+            drain(Outbox(database, index, now=now), count)
+            rates.append(count / (time.perf_counter() - begin))
             index.close()
         database.close()
     return {
@@ -235,6 +246,7 @@ def main() -> None:
         "fts": _Part(bench_fts, (options.engagements, options.rounds)),
         "memory": _Part(bench_memory, ()),
     }
+    missed = False
     for name in options.parts.split(","):
         try:
             answer = parts[name].run(*parts[name].arguments)
@@ -242,6 +254,8 @@ def main() -> None:
             answer = {"part": name, "skipped": str(error)}
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
+        missed = missed or min(answer.get("ratios", [GOAL])) < GOAL
+    sys.exit(missed)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ MAPPING: dict[str, Any] = {
         "subject": {"type": "text", "analyzer": "standard"},
         "text": {"type": "text", "analyzer": "standard"},
         "people": {"type": "text", "analyzer": "standard"},
+        "joined": {"type": "text", "analyzer": "standard"},  # see search.joined_words
         "truncated": {"type": "boolean"},
         "sender": _unindexed,
         "to": _unindexed,
@@ -70,13 +71,20 @@ MAPPING: dict[str, Any] = {
         "opportunity_ids": _keyword,
     },
 }
-SEARCHED = ["subject^3", "people^2", "text"]
+SEARCHED = ["subject^3", "text"]
+SEARCHED_BY_WORDS = [*SEARCHED, "people^2", "joined"]
+"""Where a query that is taken apart at its punctuation can match."""
 SHOWN = ["engagement_id", "sent_at", "direction", "subject", "sender"]
 
 
 def document_id(team_id: str, engagement_id: str) -> str:
     """The document's _id: a digest, so it is never too long (Elasticsearch's limit: 512 bytes) and never another team's."""
     return hashlib.sha256(f"{team_id}\0{engagement_id}".encode()).hexdigest()[:40]
+
+
+def source(made: search.Document) -> search.Document:
+    """What is stored of a document: itself, and the words that the standard analyzer does not find in it."""
+    return made | {"joined": search.joined_words(made)}
 
 
 def _filling(name: str) -> str:
@@ -410,7 +418,7 @@ class ElasticsearchIndex:
             "version_type": "external_gte",
         }
         if entry.document is not None:
-            action["_source"] = entry.document
+            action["_source"] = source(entry.document)
         return action
 
     @staticmethod
@@ -534,7 +542,9 @@ def search_body(team_id: str, query: SearchQuery) -> dict[str, Any]:
     found_terms = search.terms(query.text)
     for term in found_terms:
         how = "phrase_prefix" if term.prefix else "phrase"
-        must.append({"multi_match": {"query": term.text, "type": how, "fields": SEARCHED}})
+        asked = ((term.text, SEARCHED), (" ".join(search.words(term.text)), SEARCHED_BY_WORDS))
+        ways = [{"multi_match": {"query": text, "type": how, "fields": fields}} for text, fields in asked]
+        must.append({"dis_max": {"queries": ways}})
     who = search.person(query.person)
     if who is not None and who.address:
         filters.append({"term": {"addresses": who.address}})

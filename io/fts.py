@@ -25,11 +25,10 @@ from .database import SQLITE_BUSY, SQLITE_UNUSABLE
 from .search import DONE, STALE, Hit, IndexedVersion, IndexEntry, IndexUnavailableError, Outcome, SearchQuery
 
 PAGE = 500
-_UNSPACED = re.compile(
-    "([\u2e80-\u2fdf\u3005-\u3007\u3041-\u309f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])"
-)
+_HAN = "[\u2e80-\u2fdf\u3005-\u3007\u3041-\u309f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+_UNSPACED = re.compile(rf"(?<={_HAN})(?=\w)|(?<=\w)(?={_HAN})")
 """Han and Hiragana: written without spaces. FTS5 would take a whole sentence for one word; Unicode's word rules (UAX #29,
-which Elasticsearch follows) break after each letter, and so do we, with a zero-width space."""
+which Elasticsearch follows) break before and after each letter, and so do we, with a zero-width space."""
 _BREAK = "\u200b"
 
 _TABLES = """
@@ -331,13 +330,13 @@ def _phrase(text: str) -> str:
 
 
 def _spaced(text: str) -> str:
-    return _UNSPACED.sub("\\1" + _BREAK, text)
+    return text if text.isascii() else _UNSPACED.sub(_BREAK, text)
 
 
 def _unspaced(text: str) -> str:
     """Without the breaks we put in; breaks of the mail's own between other letters stay."""
     marks = f"[{search.MARK_START}{search.MARK_END}]*"
-    return re.sub(f"(?<={_UNSPACED.pattern[1:-1]})({marks}){_BREAK}", "\\1", text)
+    return re.sub(f"(?<={_HAN})({marks}){_BREAK}|{_BREAK}({marks})(?={_HAN})", r"\1\2", text)
 
 
 def _translated(error: sqlite3.OperationalError) -> Exception:

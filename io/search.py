@@ -246,7 +246,7 @@ def document(
         "cc": by_role["cc"],
         "addresses": addresses,
         "domains": sorted({address.rpartition("@")[2] for address in addresses} - {""}),
-        "people": " ".join(_words(" ".join([*sorted(names), *addresses]))),
+        "people": " ".join(words(" ".join([*sorted(names), *addresses]))),
         "mailboxes": sorted(set(mailbox_ids)),
     }
     for kind in ("account", "contact", "lead", "opportunity"):
@@ -265,9 +265,20 @@ def _unmarked(text: str) -> str:
     return text.replace(MARK_START, "\ufffd").replace(MARK_END, "\ufffd")
 
 
-def _words(text: str) -> list[str]:
+def words(text: str) -> list[str]:
     """Letters and digits in runs: what both stores' tokenizers agree on."""
     return re.findall(r"[^\W_]+", text)
+
+
+_JOINING = "\u00ad:·\u0387\u055f\u05f4\u2027\ufe13\ufe55\uff1a.\u2018\u2019\u2024\ufe52\uff07\uff0e',;\u037e\u0589\u060c\u060d\u066c\u07f8\u2044\ufe10\ufe14"
+_JOINED = re.compile(f"[^\\W_][{_JOINING}][^\\W_]|_")
+"""Where Unicode's word rules (UAX #29: MidLetter, MidNum, MidNumLet, ExtendNumLet) see no end of a word: acme.com, can't, a_b."""
+
+
+def joined_words(made: Document) -> list[str]:
+    """The words of subject and text that are joined to others, for an index that would not find them: bob acme com."""
+    pieces = {piece for field in ("subject", "text") for piece in made[field].split() if _JOINED.search(piece)}
+    return sorted({" ".join(words(piece)) for piece in pieces} - {""})
 
 
 # --- queries -----------------------------------------------------------------------------------------------------
@@ -285,7 +296,7 @@ def terms(text: str) -> list[Term]:
     for phrase, word in re.findall(r'"([^"]*)"?|([^\s"]+)', text):
         prefix = word.endswith("*")
         piece = phrase or word.rstrip("*")
-        if _words(piece):
+        if words(piece):
             found.append(Term(piece.strip(), prefix))
     return found
 
@@ -305,8 +316,8 @@ def person(text: str) -> Person | None:
     local, at, domain = text.rpartition("@")
     if at and domain:
         return Person(address=text) if local else Person(domain=domain)
-    words = tuple(_words(text))
-    return Person(words=words) if words else None
+    found = tuple(words(text))
+    return Person(words=found) if found else None
 
 
 def fragment(field: str, marked: str) -> Fragment | None:
