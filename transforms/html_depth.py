@@ -45,20 +45,20 @@ def is_deep(html: str, tags: int) -> bool:
     """
     if tags - html.count("</") <= _MAX_OPEN:
         return False
+    html = html.lower()
     counts: dict[str, int] = {}
     depth = plain = steps = 0
     match = _TAG.search(html)
     while match is not None:
         position = match.end()
-        name = (match[2] or "").lower()
+        name = match[2]
         if name and name not in _NEVER_DEEP:
             count = counts.get(name, 0)
             if not match[1]:
                 if name in _RAW and not counts.get("svg") and not counts.get("math"):
-                    end = html.find(f"</{name}", position)
-                    position = max(
-                        end, position
-                    )  # an end tag in capitals is not seen: too much is counted then, never too little
+                    position = html.find(f"</{name}", position)
+                    if position < 0:
+                        break
                 counts[name] = count + 1
                 depth += 1
                 plain += name not in _SPECIAL

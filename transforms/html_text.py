@@ -163,8 +163,25 @@ _STYLE: Final = re.compile(r"style\s*=\s*(?:\"([^\"]*+)|'([^']*+))", re.IGNORECA
 
 
 def reduce_html(html: str) -> str:
-    """`html` with nothing left but bare block tags and text, and what its author hid still hidden. Linear in its length."""
-    return TOKEN.sub(_bare, html)
+    """`html` with nothing left but bare block tags and text, and what its author hid still hidden. Linear in its length.
+
+    After so many block tags that they could make a parser slow again, others only begin a new line.
+    """
+    left = _MAX_BARE
+
+    def bare(match: re.Match[str]) -> str:
+        nonlocal left
+        tag = _bare(match)
+        if tag.startswith("<"):
+            left -= 1
+            if left < 0:
+                return "<br>"
+        return tag
+
+    return TOKEN.sub(bare, html)
+
+
+_MAX_BARE: Final = 3_000
 
 
 def _bare(match: re.Match[str]) -> str:

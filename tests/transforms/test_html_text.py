@@ -97,6 +97,8 @@ HOSTILE = {
     "end tags that close nothing, in ordinary text": ("<span>" * 3_000 + "</y>" * 3_000) * 20,
     "options in blocks": "<div><option>" * 80_000,
     "options in blocks, with ends too early": "</option></div>" * 30_000 + "<div><option>" * 30_000,
+    "ends of lists in blocks": "<div><object>" * 38_000 + "<mi></ul>" * 55_000,
+    "titles in a title": "&#x</p><title>" * 36_000 + "&amp;<x>" * 62_000,
     "elements in SVG": "</h2><mi><svg>" * 70_000,
     "elements in styles of SVG": "<svg><style>" + "<x></y>" * 140_000,
     "nested tables": "<table><tr><td>" * 40_000 + "x",
