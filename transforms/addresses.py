@@ -232,7 +232,7 @@ class _Scanner:
     def _open_ended(self, character: str) -> None:
         """A quote or bracket without partner: a quote is a letter of the name, a bracket starts the address."""
         if character == "<":
-            self._bare.append(" ")
+            self._bare = []
             self._phrase.append(" ")
 
     def _take(self, match: re.Match[str]) -> None:

@@ -43,6 +43,8 @@ def pairs(value: str) -> list[tuple[str, str]]:
         ("<mailto:a@x.example>", [("a@x.example", "")]),
         ("<a@x.example", [("a@x.example", "")]),
         ('"open <a@x.example>', [("a@x.example", "open")]),
+        ("Jane <a@x.example", [("a@x.example", "")]),
+        ("b@y.example <a@x.example", [("a@x.example", "")]),
         ("Smile :( <a@x.example>, (aside) b@y.example", [("a@x.example", "("), ("b@y.example", "aside")]),
         ('"A" <a@x.example> "B" <b@y.example>', [("a@x.example", "A"), ("b@y.example", "B")]),
         ("bob", []),
