@@ -11,6 +11,7 @@ MAIL ?=
 OWNER ?=
 CRM ?=
 STORES ?= embedded
+PREVIEW ?=
 WORKERS ?= 2
 FILE ?= graph.svg
 
@@ -22,8 +23,8 @@ export PYTHONDONTWRITEBYTECODE :=
 help: ## what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-run: setup ## the job on sample mailboxes, or MAIL=path OWNER=me@mycorp.example CRM=crm.csv [STORES=servers]
-	@$(BIN)/dealmail demo --stores "$(STORES)" $(if $(MAIL),--mail "$(MAIL)") $(if $(OWNER),--owner "$(OWNER)") $(if $(CRM),--crm "$(CRM)")
+run: setup ## the job on sample mailboxes, or MAIL=path OWNER=me@mycorp.example CRM=crm.csv [STORES=servers] [PREVIEW=1]
+	@$(BIN)/dealmail demo --stores "$(STORES)" $(if $(MAIL),--mail "$(MAIL)") $(if $(OWNER),--owner "$(OWNER)") $(if $(CRM),--crm "$(CRM)") $(if $(PREVIEW),--preview)
 
 test: setup lint types ## linters, type checker and all tests
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup

@@ -90,6 +90,23 @@ def test_a_preview_of_the_sample_stores_no_mail(tmp_path: pathlib.Path) -> None:
     assert not left_running(folder)
 
 
+def test_a_preview_of_own_mail_stores_none_of_it(tmp_path: pathlib.Path) -> None:
+    mail = "From: Carol <carol@acme.example>\nTo: me@corp.example\nSubject: PilotMarker\nMessage-ID: <a@acme.example>\n\nTenMarker, please.\n"
+    (tmp_path / "mails").mkdir()
+    (tmp_path / "mails" / "a.eml").write_text(mail)
+    (tmp_path / "crm.csv").write_text("kind,id,name,domain\naccount,a1,Acme,acme.example\n")
+    folder = tmp_path / "run"
+    given = ("--mail", str(tmp_path / "mails"), "--owner", "me@corp.example", "--crm", str(tmp_path / "crm.csv"))
+    out, err = start(folder, *given, "--preview").communicate(timeout=380)
+    assert "1  imported  customer" in out, err
+    assert "nothing of them was stored" in out
+    for file in folder.rglob("*"):
+        if file.is_file():
+            assert b"TenMarker" not in file.read_bytes()
+            assert b"PilotMarker" not in file.read_bytes()
+    assert not left_running(folder)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_demo_leaves_nothing_running(tmp_path: pathlib.Path, number: signal.Signals) -> None:
     folder = tmp_path / "run"
