@@ -306,7 +306,8 @@ class GmailClaims:
             moved = self._advance(connection, mailbox)
             rows = ledger_rows(connection, mailbox.id, page.gmail_ids)
             crm_changed = listing.kind == "targeted"
-            actions = {i: decide_listed(rows.get(i), crm_changed=crm_changed) for i in page.gmail_ids}
+            by_name = bool(listing.query)
+            actions = {i: decide_listed(rows.get(i), crm_changed=crm_changed, by_name=by_name) for i in page.gmail_ids}
             new = [gmail_id for gmail_id, action in actions.items() if action == "insert"]
             if listing.kind == "sample":
                 new = search_plan.note_sample(connection, listing, new, page.next_page_token, now)

@@ -14,6 +14,8 @@ import apache_beam as beam
 
 from . import step_metrics
 from .decisions import (
+    AUTOMATED_MARKETING,
+    AUTOMATED_TRANSACTIONAL,
     BLOCKED_TEAM,
     BLOCKED_USER,
     CRM_NO_MATCH,
@@ -92,6 +94,8 @@ class LedgerRow:
 
 CRM_RULES: Final = frozenset({CRM_NO_MATCH, PARTICIPANTS_INTERNAL, BLOCKED_TEAM, BLOCKED_USER})
 """Rules whose decisions may fall when the CRM or a blocklist changes."""
+SCORED_RULES: Final = frozenset({AUTOMATED_MARKETING, AUTOMATED_TRANSACTIONAL})
+"""Rules whose decisions may fall when their author becomes a contact."""
 
 
 def net_changes(records: Iterable[Mapping[str, Any]]) -> list[NetChange]:
@@ -156,14 +160,16 @@ def is_reopenable(row: LedgerRow) -> bool:
     return row.rule in LABEL_RULES.values() or row.rule == GONE_NOT_FOUND
 
 
-def decide_listed(row: LedgerRow | None, *, crm_changed: bool = False) -> Action:
+def decide_listed(row: LedgerRow | None, *, crm_changed: bool = False, by_name: bool = False) -> Action:
     """What the ledger does about a message that a listing without drafts, chats, spam and trash shows now.
 
-    `crm_changed`: the listing looks back for people and domains that the CRM has only now.
+    `crm_changed`: the listing looks back for people and domains that the CRM has only now; `by_name`: it asked for them alone,
+    not for the whole window. A score may come out otherwise then: a named contact at support@ is a person.
     """
     if row is None:
         return "insert"
     falls = is_reopenable(row) or (crm_changed and row.rule in CRM_RULES)
+    falls = falls or (crm_changed and by_name and row.rule in SCORED_RULES)
     return "reopen" if not row.pending and falls else "nothing"
 
 

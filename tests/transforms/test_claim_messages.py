@@ -94,6 +94,15 @@ def test_policies_for_trash_spam_and_deletion() -> None:
     assert decide_change(deleted, IMPORTED, TeamSettings(on_delete="keep")) == ("nothing", None)
 
 
+def test_a_look_back_for_new_contacts_opens_what_a_score_had_dropped_too() -> None:
+    rules = ("automated.marketing", "automated.transactional", "automated.bounce", "automated.calendar", "retention")
+    rows = [LedgerRow("dropped", rule) for rule in rules]
+    opened = ["reopen", "reopen", "nothing", "nothing", "nothing"]
+    assert [decide_listed(row, crm_changed=True, by_name=True) for row in rows] == opened
+    for options in ({}, {"crm_changed": True}, {"by_name": True}):
+        assert [decide_listed(row, **options) for row in rows] == ["nothing"] * 5
+
+
 def test_a_listing_inserts_opens_and_leaves_alone() -> None:
     rows = (
         None,
