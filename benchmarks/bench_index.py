@@ -34,7 +34,7 @@ import elasticsearch
 import sqlalchemy as sa
 from elasticsearch import helpers
 
-from dealmail.io import documents, elasticsearch_index, index_check, migrate, removal, schema
+from dealmail.io import documents, elasticsearch_documents, elasticsearch_index, index_check, migrate, removal, schema
 from dealmail.io.database import Database, DatabaseSpec
 from dealmail.io.outbox import Outbox
 from dealmail.io.search import SearchSpec, open_index
@@ -124,8 +124,8 @@ def bench_elasticsearch(count: int, rounds: int) -> dict[str, Any]:
         fill(database, count)
         ready = [
             {
-                "_op_type": "index", "_id": elasticsearch_index.document_id(*key), "version": found.version,
-                "version_type": "external_gte", "_source": elasticsearch_index.source(found.document),
+                "_op_type": "index", "_id": elasticsearch_documents.document_id(*key), "version": found.version,
+                "version_type": "external_gte", "_source": elasticsearch_documents.source(found.document),
             }
             for batch in documents.all_documents(database)
             for key, found in batch.items()
@@ -134,7 +134,7 @@ def bench_elasticsearch(count: int, rounds: int) -> dict[str, Any]:
         with elasticsearch.Elasticsearch(server.url, request_timeout=120) as client:
             for round_ in range(rounds + 1):  # the first one warms the server up and does not count
                 one, other = f"bare-{round_}", f"drain-{round_}"
-                client.indices.create(index=one, settings=SETTINGS, mappings=elasticsearch_index.MAPPING)
+                client.indices.create(index=one, settings=SETTINGS, mappings=elasticsearch_documents.MAPPING)
                 index = open_index(SearchSpec(server.url, index=other, replicas=0))
                 index.ensure()
                 enqueue_all(database)

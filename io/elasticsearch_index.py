@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import hashlib
 import random
 import re
 import threading
@@ -24,7 +23,7 @@ import sqlalchemy as sa
 from elasticsearch import helpers
 
 from ..transforms.errors import StoreUnavailableError
-from . import search, secret_refs
+from . import elasticsearch_documents, search, secret_refs
 from .search import DONE, STALE, Hit, IndexedVersion, IndexEntry, IndexUnavailableError, Outcome, SearchQuery
 
 Answer = elastic_transport.ObjectApiResponse[Any]
@@ -42,49 +41,6 @@ GC_DELETES = "1h"
 """How long the index remembers a delete's version. Elasticsearch's own 60 s are less than a stalled worker may take."""
 LEASES_WAIT = 120
 """Seconds; Elasticsearch looks at its leases every 30."""
-
-_keyword: dict[str, Any] = {"type": "keyword", "ignore_above": 1024}  # longer ones are stored, not indexed
-_unindexed: dict[str, Any] = {"type": "object", "enabled": False}
-MAPPING: dict[str, Any] = {
-    "dynamic": "strict",
-    "properties": {
-        "team_id": _keyword,
-        "engagement_id": _keyword,
-        "message_id": _keyword,
-        "digest": {"type": "keyword"},
-        "sent_at": {"type": "date"},
-        "direction": _keyword,
-        "subject": {"type": "text", "analyzer": "standard"},
-        "text": {"type": "text", "analyzer": "standard"},
-        "people": {"type": "text", "analyzer": "standard"},
-        "joined": {"type": "text", "analyzer": "standard"},  # see search.joined_words
-        "truncated": {"type": "boolean"},
-        "sender": _unindexed,
-        "to": _unindexed,
-        "cc": _unindexed,
-        "addresses": _keyword,
-        "domains": _keyword,
-        "mailboxes": _keyword,
-        "account_ids": _keyword,
-        "contact_ids": _keyword,
-        "lead_ids": _keyword,
-        "opportunity_ids": _keyword,
-    },
-}
-SEARCHED = ["subject^3", "text"]
-SEARCHED_BY_WORDS = [*SEARCHED, "people^2", "joined"]
-"""Where a query that is taken apart at its punctuation can match."""
-SHOWN = ["engagement_id", "sent_at", "direction", "subject", "sender"]
-
-
-def document_id(team_id: str, engagement_id: str) -> str:
-    """The document's _id: a digest, so it is never too long (Elasticsearch's limit: 512 bytes) and never another team's."""
-    return hashlib.sha256(f"{team_id}\0{engagement_id}".encode()).hexdigest()[:40]
-
-
-def source(made: search.Document) -> search.Document:
-    """What is stored of a document: itself, and the words that the standard analyzer does not find in it."""
-    return made | {"joined": search.joined_words(made)}
 
 
 def _filling(name: str) -> str:
@@ -203,7 +159,9 @@ class ElasticsearchIndex:
             "merge.policy.expunge_deletes_allowed": 0,  # see compact
         }
         aliases: dict[str, Any] = {_filling(name): {"is_write_index": True}} if filling else {}
-        self._client.indices.create(index=name, settings=settings, mappings=MAPPING, aliases=aliases)
+        self._client.indices.create(
+            index=name, settings=settings, mappings=elasticsearch_documents.MAPPING, aliases=aliases
+        )
         return name
 
     def _behind(self) -> list[str]:
@@ -413,12 +371,12 @@ class ElasticsearchIndex:
         action: dict[str, Any] = {
             "_op_type": "delete" if entry.document is None else "index",
             "_index": target,
-            "_id": document_id(entry.team_id, entry.engagement_id),
+            "_id": elasticsearch_documents.document_id(entry.team_id, entry.engagement_id),
             "version": entry.version,
             "version_type": "external_gte",
         }
         if entry.document is not None:
-            action["_source"] = source(entry.document)
+            action["_source"] = elasticsearch_documents.source(entry.document)
         return action
 
     @staticmethod
@@ -447,7 +405,7 @@ class ElasticsearchIndex:
         Raises:
             StoreUnavailableError: no answer.
         """
-        body = search_body(team_id, query)
+        body = elasticsearch_documents.search_body(team_id, query)
         answer = self._read(lambda: self._client.search(index=self._target, **body))
         hits = []
         for found in answer["hits"]["hits"]:
@@ -494,7 +452,9 @@ class ElasticsearchIndex:
                 with _translated():
                     answer = self._client.search(
                         pit={"id": pit, "keep_alive": "5m"},
-                        query=_filter([{"term": {"team_id": team_id}}] if team_id is not None else []),
+                        query=elasticsearch_documents.filtered(
+                            [{"term": {"team_id": team_id}}] if team_id is not None else []
+                        ),
                         sort=[{"team_id": "asc"}, {"engagement_id": "asc"}],
                         search_after=after,
                         size=PAGE,
@@ -522,7 +482,7 @@ class ElasticsearchIndex:
         """
         if not keys:
             return {}
-        ids = [document_id(*key) for key in keys]
+        ids = [elasticsearch_documents.document_id(*key) for key in keys]
         answer = self._read(
             lambda: self._client.mget(index=self._target, ids=ids, source_includes=["digest"], realtime=True)
         )
@@ -533,47 +493,6 @@ class ElasticsearchIndex:
             for key, found in zip(keys, answer["docs"], strict=True)
             if found.get("found")
         }
-
-
-def search_body(team_id: str, query: SearchQuery) -> dict[str, Any]:
-    """The search request: the team's filter always, then what the query asks for."""
-    filters: list[dict[str, Any]] = [{"term": {"team_id": team_id}}]
-    must: list[dict[str, Any]] = []
-    found_terms = search.terms(query.text)
-    for term in found_terms:
-        how = "phrase_prefix" if term.prefix else "phrase"
-        asked = ((term.text, SEARCHED), (" ".join(search.words(term.text)), SEARCHED_BY_WORDS))
-        ways = [{"multi_match": {"query": text, "type": how, "fields": fields}} for text, fields in asked]
-        must.append({"dis_max": {"queries": ways}})
-    who = search.person(query.person)
-    if who is not None and who.address:
-        filters.append({"term": {"addresses": who.address}})
-    elif who is not None and who.domain:
-        filters.append({"term": {"domains": who.domain}})
-    elif who is not None:
-        filters += [{"match_phrase": {"people": word}} for word in who.words]
-    if query.deal:
-        filters.append({"term": {"opportunity_ids": query.deal}})
-    sent = {name: time for name, time in (("gte", query.after), ("lt", query.before)) if time is not None}
-    if sent:
-        filters.append({"range": {"sent_at": {name: int(time.timestamp() * 1000) for name, time in sent.items()}}})
-        filters[-1]["range"]["sent_at"]["format"] = "epoch_millis"
-    newest: list[Any] = [{"sent_at": "desc"}, {"engagement_id": "asc"}]
-    body: dict[str, Any] = {
-        "query": _filter(filters, must),
-        "size": query.limit,
-        "source": SHOWN,
-        "track_total_hits": False,
-    }
-    if not found_terms:
-        return body | {"sort": newest}
-    marks = {"pre_tags": [search.MARK_START], "post_tags": [search.MARK_END]}
-    fields = {"subject": {"number_of_fragments": 0}, "text": {"number_of_fragments": 2, "fragment_size": 160}}
-    return body | {"sort": ["_score", *newest], "track_scores": True, "highlight": {**marks, "fields": fields}}
-
-
-def _filter(filters: list[dict[str, Any]], must: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
-    return {"bool": {"filter": filters, "must": list(must)}} if filters or must else {"match_all": {}}
 
 
 def _kind(error: elasticsearch.ApiError) -> str:

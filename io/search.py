@@ -277,7 +277,7 @@ _JOINED = re.compile(f"[^\\W_][{_JOINING}][^\\W_]|_")
 
 def joined_words(made: Document) -> list[str]:
     """The words of subject and text that are joined to others, for an index that would not find them: bob acme com."""
-    pieces = {*made["subject"].split(), *made["text"].split()}
+    pieces = {piece for field in ("subject", "text") for piece in made.get(field, "").split()}
     joined = [piece for piece in pieces if not piece.isalnum() and _JOINED.search(piece)]
     return sorted({" ".join(words(piece)) for piece in joined} - {""})
 

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from slow_proxy import SlowProxy
 
-from dealmail.io import elasticsearch_index, index_check, removal, schema
+from dealmail.io import elasticsearch_documents, elasticsearch_index, index_check, removal, schema
 from dealmail.io.elasticsearch_index import ElasticsearchIndex, judge_item
 from dealmail.io.outbox import Outbox
 from dealmail.io.search import DONE, STALE, IndexEntry, IndexUnavailableError, Outcome, SearchQuery, SearchSpec
@@ -169,8 +169,8 @@ def test_refused_document_is_parked_alone_and_comes_back_when_released(
     ids = store(sqlite_database, range(20))
     store(sqlite_database, [7], text="y " * 20_000)
     narrow = {
-        **elasticsearch_index.MAPPING,
-        "properties": {**elasticsearch_index.MAPPING["properties"], "text": {"type": "keyword"}},
+        **elasticsearch_documents.MAPPING,
+        "properties": {**elasticsearch_documents.MAPPING["properties"], "text": {"type": "keyword"}},
     }
     old = next(iter(client.indices.get_alias(name="fault").body))
     client.indices.delete(index=old)
@@ -236,7 +236,7 @@ def test_a_rebuild_leaves_other_aliases_alone(index, server):
 
 def test_what_a_killed_rebuild_left_costs_no_second_write_for_ever(index, client):
     left = "fault-1700000000000000"
-    client.indices.create(index=left, mappings=elasticsearch_index.MAPPING, aliases={f"{left}-filling": {}})
+    client.indices.create(index=left, mappings=elasticsearch_documents.MAPPING, aliases={f"{left}-filling": {}})
     index.put([entry(1)])
     assert client.count(index=left)["count"] == 0
     client.indices.delete(index=left)
