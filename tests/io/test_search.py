@@ -243,6 +243,12 @@ class TestEveryIndex:
             search_index.put([entry("e3")])
         assert {one.engagement_id: one.version for one in search_index.scan()} == {"e1": 2, "e2": 1, "e3": 1}
 
+    def test_what_is_put_during_a_rebuild_is_there_at_once_afterwards(self, search_index):
+        with search_index.rebuilding() as fresh:
+            assert search_index.put([entry("new", 2)]) == [DONE]
+            assert fresh.put([entry("new", 1)]) == [STALE]  # read before it changed
+        assert [(one.engagement_id, one.version) for one in search_index.scan()] == [("new", 2)]
+
     def test_failed_rebuild_changes_nothing(self, search_index):
         search_index.put([entry("e1")])
         with pytest.raises(ZeroDivisionError), search_index.rebuilding() as fresh:  # noqa: PT012 (fails inside)
