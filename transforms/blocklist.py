@@ -68,6 +68,11 @@ class Blocklist:
 
     lists: dict[str, _Patterns]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody is on it."""
+        return not self.lists
+
     @classmethod
     def build(cls, rows: Iterable[tuple[str, str]]) -> Blocklist:
         """From (user id or "", pattern). A pattern is an address, a domain (with its sub-domains), or holds * or ?.

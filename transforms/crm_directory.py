@@ -70,6 +70,7 @@ class CrmDirectory:
         self._load_opportunities(rows.opportunities)
         self._load_contacts(rows.contacts)
         self._cache: dict[str, tuple[Match, ...]] = {}
+        self._whose: dict[str, tuple[bool, str | None]] = {}
 
     @classmethod
     def build(cls, team_id: str, version: int, rows: CrmRows) -> CrmDirectory:
@@ -78,24 +79,39 @@ class CrmDirectory:
 
     def is_own_domain(self, domain: str) -> bool:
         """Whether a normalized `domain` is one of the team's, or below one. A free-mail domain never is."""
-        return any(suffix in self._own for suffix in suffixes(domain))
+        while domain and domain not in self._own:
+            domain = domain.partition(".")[2]
+        return bool(domain)
 
     def user_of(self, address: str) -> str | None:
         """The id of the user whose address (or plus-tagged form of it) `address` is, or None."""
-        return self._users.get(identity(address))
+        return self._standing(address)[1]
 
     def is_internal(self, address: str) -> bool:
         """Whether a normalized `address` belongs to the team: by its domain, or as an address of one of its users.
 
         A contact of the CRM on an own domain is internal all the same.
         """
-        return self.is_own_domain(address.rpartition("@")[2]) or self.user_of(address) is not None
+        return self._standing(address)[0]
+
+    def _standing(self, address: str) -> tuple[bool, str | None]:
+        """Whether `address` is internal, and the user whose it is; remembered, for every gate asks."""
+        known = self._whose.get(address)
+        if known is None:
+            user = self._users.get(identity(address))
+            known = (user is not None or self.is_own_domain(address.rpartition("@")[2]), user)
+            if len(self._whose) >= _CACHE:
+                self._whose.clear()
+            self._whose[address] = known
+        return known
 
     def blocked(self, people: Iterable[Participant], user_id: str | None) -> str | None:
         """The rule by which one of `people` (participants, Reply-To and Sender) keeps the mail out, or None.
 
         `user_id` is the user whose mailbox holds this copy: their own list counts for it, after the team's.
         """
+        if self._blocklist.is_empty:
+            return None
         addresses = {person.address for person in people}
         return self._blocklist.rule(((address, self.is_internal(address)) for address in sorted(addresses)), user_id)
 
@@ -124,6 +140,8 @@ class CrmDirectory:
                 _keep_best(found, match.kind, match.target_id, order, match.via)
                 if match.account_id is not None and match.kind != "account":
                     _keep_best(found, "account", match.account_id, order, match.via)
+        if not found:
+            return ()
         accounts = sorted((order, target) for (kind, target), (order, _) in found.items() if kind == "account")
         users = {user for person in participants if (user := self.user_of(person.address))}
         opportunities = self._opportunities_of([target for _, target in accounts], users)
