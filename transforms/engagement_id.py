@@ -126,8 +126,9 @@ def _letters(text: str, limit: int) -> str:
     """The first `limit` letters and digits of `text`, case-folded, without accents (NFKD works letter by letter)."""
     found: list[str] = []
     count = 0
-    for start in range(0, len(text), 512):
-        piece = text[start : start + 512].casefold()
+    step = min(512, 2 * limit) or 1
+    for start in range(0, len(text), step):
+        piece = text[start : start + step].casefold()
         if piece.isascii():
             kept = piece.translate(_NO_LETTERS)
         else:

@@ -234,16 +234,27 @@ def _mark_hidden(html: str) -> tuple[str, list[str]]:
     for needle in needles + _WITH_HIDDEN if may_hide else needles:
         position = html.find(needle)
         while position >= 0 and len(places) < _MAX_LOOKED_AT:
-            place = _hidden_tag(html, position, position + len(needle))
-            if place is not None:
-                places.add(place)
+            if html[position - 5 : position] != "line-":  # line-height hides nothing
+                place = _hidden_tag(html, position, position + len(needle))
+                if place is not None:
+                    places.add(place)
             position = html.find(needle, position + len(needle))
     if places:
         html = _insert(html, sorted(places))
-    skipped = ["[hidden]"] if places or (may_hide and _HIDDEN_ATTRIBUTE.search(html)) else []
+    skipped = ["[hidden]"] if places or (may_hide and _has_hidden_attribute(html)) else []
     if "<style" in html:
         skipped.extend(f".{name}" for name in sorted(_hidden_classes(html))[:20])
     return html, skipped
+
+
+def _has_hidden_attribute(html: str) -> bool:
+    for word in ("hidden", "HIDDEN", "Hidden"):
+        place = html.find(word, 1)
+        while place > 0:
+            if _HIDDEN_ATTRIBUTE.match(html, place - 1):
+                return True
+            place = html.find(word, place + 6)
+    return False
 
 
 def _hidden_tag(html: str, start: int, end: int) -> int | None:

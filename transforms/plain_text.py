@@ -151,6 +151,8 @@ def _points_elsewhere(plain: str) -> bool:
 
 def _could_be_stub(plain: str) -> bool:
     """Whether `is_stub` could say so for some HTML: longer plain text is none, so most HTML is never converted."""
+    if len(_letters(plain[:600])) >= 400:
+        return False
     letters = len(_letters(plain)) if len(plain) < 4_000 else 4_000
     return letters < 100 or (letters < 400 and _points_elsewhere(plain))
 
