@@ -149,7 +149,8 @@ class GmailClaims:
             consent = self._accounts.sealed(connection, mailbox.id)
         try:
             current = self._read_gmail(mailbox, due)
-            return self._leasing.lease(current, live_only=due.reason == "push" and mailbox.history_id is not None)
+            is_mere_push = due.reason == "push" and not due.turn and mailbox.history_id is not None
+            return self._leasing.lease(current, live_only=is_mere_push)
         except MailboxError as error:
             self._block(mailbox, consent, error)
         except (GmailQuotaError, GmailUnavailableError, TokenRefreshError) as error:

@@ -73,7 +73,7 @@ class Register:
             if (rest := self._helping.backfills - len(turn)) and self._last:
                 turn += connection.execute(self._turn(old, _mailbox.id <= self._last, rest))
             for row in turn:
-                found.setdefault(row.id, DueMailbox(row.team_id, row.id, row.reason))
+                found[row.id] = DueMailbox(row.team_id, row.id, row.reason, turn=True)
             self._last = turn[-1].id if turn else ""
         return list(found.values())
 

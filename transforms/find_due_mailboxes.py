@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
@@ -50,12 +51,14 @@ def parse_notification(data: bytes) -> Notification | None:
 
 
 def merge_due(found: Iterable[DueMailbox]) -> DueMailbox:
-    """One record for one mailbox that is due for several reasons: the most urgent one (push, poll, work).
+    """One record for one mailbox that is due for several reasons: the most urgent one (push, poll, work), and any turn it has.
 
     Raises:
         ValueError: nothing was found.
     """
-    return min(found, key=lambda due: _URGENCY.index(due.reason))
+    reasons = list(found)
+    first = min(reasons, key=lambda due: _URGENCY.index(due.reason))
+    return dataclasses.replace(first, turn=any(due.turn for due in reasons))
 
 
 def utc_now() -> dt.datetime:

@@ -44,11 +44,12 @@ class Tick(Record):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DueMailbox(Record):
-    """A mailbox that has something to do, and why."""
+    """A mailbox that has something to do, and why. `turn`: whatever the reason, it is its old mail's turn as well."""
 
     team_id: str
     mailbox_id: str
     reason: DueReason
+    turn: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -135,7 +135,7 @@ def test_who_is_due_and_when(sales: Any, clock: Any) -> None:
     box = sales.add_mailbox("Alice@Corp.example")
     resting = sales.add_mailbox("bob@corp.example")
     sales.mailboxes.set_state(resting, "reconsent")
-    assert sales.register.due(now) == [DueMailbox("t1", box, "poll")]
+    assert sales.register.due(now) == [DueMailbox("t1", box, "poll", turn=True)]
     sales.mailboxes.set_state(box, "live", next_poll_at=now + hour)
     assert sales.register.due(now) == []
     assert sales.register.next_due(now) == now + hour

@@ -68,6 +68,16 @@ def test_a_push_is_served_in_the_next_pass_whatever_old_mail_waits(gmails: Any, 
     assert served == set(backlog)  # and every mailbox's old mail gets on
 
 
+def test_a_mailbox_that_is_pushed_to_all_the_time_gets_on_with_its_old_mail(gmails: Any, backlog: list[str]) -> None:
+    passes, turns = Passes(gmails), 0
+    for n in range(9):
+        new = gmails.deliver(backlog[0], f"Offer {n}")
+        claimed = [claim for claim in passes.run(backlog[0]) if claim.mailbox_id == backlog[0]]
+        assert new in {claim.gmail_id for claim in claimed}
+        turns += any(claim.lane == "backfill" for claim in claimed)
+    assert turns == 9 * HELPING.backfills // len(backlog)
+
+
 def test_a_burst_of_live_mail_waits_for_no_old_mail_either(gmails: Any, backlog: list[str]) -> None:
     passes = Passes(gmails)
     new = {gmails.deliver(backlog[0], f"Offer {n}") for n in range(BATCH + 30)}

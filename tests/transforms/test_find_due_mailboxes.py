@@ -49,6 +49,7 @@ def test_the_most_urgent_reason_wins() -> None:
     reasons = [DueMailbox("t", "m", reason) for reason in ("work", "push", "poll")]
     assert merge_due(reasons).reason == "push"
     assert merge_due(reasons[::2]).reason == "poll"
+    assert merge_due([*reasons, DueMailbox("t", "m", "work", turn=True)]) == DueMailbox("t", "m", "push", turn=True)
 
 
 class Register:
