@@ -153,6 +153,13 @@ quota_use = sa.Table(
     sa.Column("units", _big, nullable=False, default=0),
 )  # fmt: skip
 
+chore = sa.Table(  # what is done now and then: audits, retention, re-linking
+    "chore", metadata,
+    sa.Column("name", Key(96), primary_key=True),  # kind:id, of a mailbox or a team
+    sa.Column("turn_at", UtcDateTime, nullable=False),
+    sa.Index("ix_chore_turn", "turn_at"),
+)  # fmt: skip
+
 # --- CRM -------------------------------------------------------------------------------------------------------------
 own_domain = sa.Table(
     "own_domain", metadata,

@@ -19,6 +19,7 @@ from ..transforms.correspondence import Correspondence
 from ..transforms.deduplicate_by_message_id import DeduplicateByMessageId
 from ..transforms.fetch_messages import FetchMessages, MessageReader
 from ..transforms.find_due_mailboxes import FindDueMailboxes, MailboxRegister
+from ..transforms.keep_house import Chores, KeepHouse
 from ..transforms.normalize_messages import NormalizeMessages
 from ..transforms.select_customer_mail import Directories, SelectCustomerMail
 from ..transforms.write_to_elasticsearch import OutboxDrain, WriteToElasticsearch
@@ -39,6 +40,7 @@ class Edges:
     correspondence: Callable[[], Correspondence]
     settlements: Callable[[], Settlements]
     outbox: Callable[[], OutboxDrain]
+    chores: Callable[[], Chores]
     now: Callable[[], dt.datetime]
 
 
@@ -133,4 +135,6 @@ def build(
     )
 
     indexed = changed | "WriteToElasticsearch" >> WriteToElasticsearch(edges.outbox, ticks)
+
+    ticks | "KeepHouse" >> KeepHouse(edges.chores, now=edges.now, linger_s=options.linger_s)
     return Outputs(outcomes, indexed)

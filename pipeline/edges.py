@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import logging
 import math
 import threading
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ import sqlalchemy as sa
 
 from ..io import migrate, opt_out, relink, secret_refs
 from ..io.audit import Audit
+from ..io.chores import ChoreKind, DatabaseChores
 from ..io.claims import ClaimSettings, GmailClaims
 from ..io.correspondence import DatabaseCorrespondence
 from ..io.crm import DatabaseDirectories, crm_stamps
@@ -35,6 +37,12 @@ from ..io.settlements import DatabaseSettlements
 from ..io.vault import Digests, Vault, read_keys
 from .build import Edges
 from .options import JobOptions
+
+_log = logging.getLogger(__name__)
+
+TIDY_EVERY = dt.timedelta(days=1)
+PUT_OFF = dt.timedelta(minutes=30)
+"""When a chore is tried again that something stood in the way of."""
 
 _lock = threading.RLock()
 _opened: dict[JobOptions, OpenEdges] = {}
@@ -154,25 +162,51 @@ class OpenEdges:
         """Ids of the mailboxes whose import is on."""
         return [mailbox.id for mailbox in Mailboxes(self.database, utc_now).all(import_on=True)]
 
-    def relink(self) -> None:
-        """Bring the links of stored mail to what the CRM says now, for the teams whose CRM has changed since.
+    @functools.cached_property
+    def chores(self) -> DatabaseChores:
+        """What is done now and then, beside the mail."""
+        kinds = {
+            "relink": ChoreKind(self._to_relink, self._relink, None, dt.timedelta(minutes=1)),
+            "tidy": ChoreKind(self._teams, self._tidy, TIDY_EVERY, PUT_OFF),
+        }
+        if self._options.audit_hours:
+            period = dt.timedelta(hours=self._options.audit_hours)
+            kinds["audit"] = ChoreKind(self._mailboxes_on, self._audit, period, min(PUT_OFF, period))
+        return DatabaseChores(self.database, kinds, utc_now)
 
-        A team whose directory takes long to build has its turn once that stands: the passes do not wait for it.
-        """
-        for team in relink.behind(self.database):
-            if directory := self.directories.newest(team):
-                relink.relink(self.database, directory, utc_now)
+    def _teams(self) -> list[str]:
+        return [team for team, _ in self.crm_stamps()]
 
-    def tidy(self) -> None:
-        """Remove what a team's settings no longer keep: old mail, and copies of users who turned import off."""
-        erasing = Erasing(self.database, utc_now, Digests(self.keys))
-        for team, _ in self.crm_stamps():
-            erasing.retain(team)
-            opt_out.forget_opted_out(self.database, team, utc_now)
+    def _mailboxes_on(self) -> list[str]:
+        return [mailbox.id for mailbox in Mailboxes(self.database, utc_now).all(import_on=True)]
+
+    def _to_relink(self) -> list[str]:
+        """Teams whose CRM has changed since their mail was linked, once their directory stands: nobody waits for it."""
+        return [team for team in relink.behind(self.database) if self.directories.newest(team)]
+
+    def _relink(self, team: str) -> None:
+        """Bring the links of the team's stored mail to what its CRM says now."""
+        if directory := self.directories.newest(team):
+            relink.relink(self.database, directory, utc_now)
+
+    def _tidy(self, team: str) -> None:
+        """Remove what the team's settings no longer keep: old mail, and copies of users who turned import off."""
+        Erasing(self.database, utc_now, Digests(self.keys)).retain(team)
+        opt_out.forget_opted_out(self.database, team, utc_now)
+
+    def _audit(self, mailbox: str) -> None:
+        """Compare the mailbox with Gmail, and fetch what is missing."""
+        found = self.audit.run(mailbox, repair=True)
+        if found is None:
+            return
+        level = logging.INFO if found.is_clean else logging.WARNING
+        mended = "" if found.is_clean else ", repaired"
+        _log.log(level, "audit of mailbox %s: %.2f %% complete%s", mailbox, found.completeness, mended)
 
     def next_due(self, now: dt.datetime) -> dt.datetime | None:
-        """When a mailbox or the outbox next has something to do (UTC); None: nothing is planned."""
-        return min((at for at in (self.register.next_due(now), self.outbox.next_due(now)) if at), default=None)
+        """When a mailbox, the outbox or a chore next has something to do (UTC); None: nothing is planned."""
+        asked = (self.register, self.outbox, self.chores)
+        return min((at for one in asked if (at := one.next_due(now))), default=None)
 
     def crm_stamps(self) -> Sequence[tuple[str, int]]:
         """(team id, CRM version) of every team."""
@@ -214,6 +248,7 @@ def factories(options: JobOptions) -> Edges:
         correspondence=opening("correspondence"),
         settlements=opening("settlements"),
         outbox=opening("outbox"),
+        chores=opening("chores"),
         now=utc_now,  # the service's clock: another one here, and a mailbox due by the one would never be due by the other
     )
 

@@ -23,12 +23,10 @@ from ..io.pubsub import PubSubSpec, PullSource, ReadNotifications
 from ..transforms.records import Tick
 from . import edges
 from .build import Outputs, build
-from .chores import Every, OneAfterAnother
 from .inbox import Inbox, ReadInbox
 from .local_service import GraphPass, LocalService, NoNotifications, NotificationSource
 from .options import JobOptions
 from .runner_options import runner_options
-from .scheduled_audit import ScheduledAudit
 
 _log = logging.getLogger(__name__)
 
@@ -37,9 +35,6 @@ TICK_S = 2.0
 
 LINGER_S = 0.2
 """Seconds that a batch of an endless run waits to fill."""
-
-RELINK_EVERY = dt.timedelta(seconds=10)
-TIDY_EVERY = dt.timedelta(days=1)
 
 STAMPS_S = 30.0
 """Seconds between two looks at the CRM's versions on engines with side inputs."""
@@ -76,17 +71,7 @@ def run_local(options: JobOptions, stop: threading.Event | None = None) -> int:
         else NoNotifications(stop)
     )
     graph = local_graph(options)
-    chores: list[Callable[[], None]] = [
-        Every(RELINK_EVERY, opened.relink, edges.utc_now),
-        Every(TIDY_EVERY, opened.tidy, edges.utc_now),
-    ]
-    if options.audit_hours:
-        period = dt.timedelta(hours=options.audit_hours)
-        audit = functools.partial(opened.audit.run, repair=True)
-        chores.append(ScheduledAudit(opened.mailboxes_on, audit, period, edges.utc_now))
-    service = LocalService(
-        graph, source, opened.next_due, opened.crm_stamps, now=edges.utc_now, stop=stop, chore=OneAfterAnother(chores)
-    )
+    service = LocalService(graph, source, opened.next_due, opened.crm_stamps, now=edges.utc_now, stop=stop)
     try:
         if options.once:
             _log.info("nothing more is due after %d passes", service.run_once())

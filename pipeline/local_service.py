@@ -122,7 +122,6 @@ class LocalService:
         crm_stamps: the teams' CRM versions, read before each pass.
         now: the clock (UTC).
         stop: ends the service after the pass under way.
-        chore: called between passes; it sees to it itself that it does little (the scheduled audit).
         look_up_s: how often the database is asked for work that others put there (a person typing `dealmail import on`).
     """
 
@@ -136,7 +135,6 @@ class LocalService:
         now: Callable[[], dt.datetime],
         stop: threading.Event,
         look_up_s: float = 1.0,
-        chore: Callable[[], None] | None = None,
     ) -> None:
         self._graph = graph
         self._source = source
@@ -145,7 +143,6 @@ class LocalService:
         self._now = now
         self._stop = stop
         self._look_up_s = look_up_s
-        self._chore = chore
         self._pass_log = PassLog(now)
 
     def run(self) -> None:
@@ -167,9 +164,6 @@ class LocalService:
                 pauses += 1
                 _log.warning("a store is not to be reached, %d times in a row; what was pulled is given back", pauses)
                 self._stop.wait(min(30.0, 0.5 * 2 ** min(pauses, 6)))
-                continue
-            if self._chore is not None:
-                self._chore()  # after a pass, too: a busy service is never idle
 
     def run_once(self, limit: int = 100_000) -> int:
         """What cron wants: passes until nothing is due and no notification waits, `limit` at the most; how many ran."""

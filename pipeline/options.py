@@ -172,7 +172,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--audit_hours",
         type=float,
         default=24.0,
-        help="how often a running service audits and repairs a mailbox; 0: never (default: %(default)s)",
+        help="how often each mailbox is audited and repaired; 0: never (default: %(default)s)",
     )
     add(
         "--search_plan",

@@ -27,6 +27,7 @@ OPENED = (
     "java.util.concurrent", "java.util.concurrent.atomic", "sun.nio.ch",
 )  # fmt: skip
 """Packages of the JDK that Flink 1.19 reaches into (its own start scripts open the same)."""
+JOB_SERVICE = re.compile(r"JobService started on \S+:(\d+)")
 COMPLETED = re.compile(r"Completed checkpoint (\d+) ")
 RESTORED = re.compile(r"Restoring job \w+ from Checkpoint (\d+)")
 
@@ -65,7 +66,7 @@ class FlinkEngine:
         self._tmp = folder / "tmp"
         self._tmp.mkdir(parents=True)
         self._log = folder / "job_server.log"
-        self._job_port, self._pool_port = free_port(), free_port()
+        self._job_port = self._pool_port = 0
         self._pool: subprocess.Popen[bytes] | None = None
         self._server: subprocess.Popen[bytes] | None = None
 
@@ -83,22 +84,15 @@ class FlinkEngine:
             str(java_home() / "bin" / "java"), *opened, "-Xmx1g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
             f"-Djava.io.tmpdir={self._tmp}", "-Dorg.slf4j.simpleLogger.showDateTime=true",
             "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS", "-cp", f"{self._jars}/*", "org.apache.beam.runners.flink.FlinkJobServerDriver",
-            "--flink-master=[local]", f"--job-port={self._job_port}", f"--artifact-port={free_port()}",
-            f"--expansion-port={free_port()}", f"--artifacts-dir={self._tmp / 'artifacts'}",
+            "--flink-master=[local]", "--job-port=0", "--artifact-port=0", "--expansion-port=0",
+            f"--artifacts-dir={self._tmp / 'artifacts'}",
         ]  # fmt: skip
-        pool = [
-            sys.executable,
-            "-m",
-            "apache_beam.runners.worker.worker_pool_main",
-            f"--service_port={self._pool_port}",
-        ]
         python_first = f"{pathlib.Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
         env = {**os.environ, "PATH": python_first, "TMPDIR": str(self._tmp)}  # the pool starts `python` from PATH
-        self._server = self._launch(server, self._log, env)
-        self._pool = self._launch(pool, self._folder / "pool.log", env)
         try:
-            for port in (self._job_port, self._pool_port):
-                self._wait_for(port)
+            self._server = self._launch(server, self._log, env)
+            self._start_pool(env)
+            self._job_port = self._port_of_jobs()
         except AssertionError:
             self.__exit__(None, None, None)
             raise
@@ -135,11 +129,28 @@ class FlinkEngine:
                 start_new_session=True, env=env,
             )  # fmt: skip
 
-    def _wait_for(self, port: int, seconds: float = 90) -> None:
+    def _port_of_jobs(self, seconds: float = 90) -> int:
+        """The port that the job server says it has taken."""
         assert self._server is not None
         end = time.monotonic() + seconds
         while time.monotonic() < end and self._server.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection(("localhost", port), 1):
-                return
+            if found := JOB_SERVICE.search(self._log.read_text(errors="replace")):
+                return int(found[1])
             time.sleep(0.1)  # a JVM is starting: a process of its own
         raise AssertionError(f"no Flink: {self._log.read_text(errors='replace')[-2000:]}")
+
+    def _start_pool(self, env: dict[str, str], seconds: float = 90) -> None:
+        """A pool that listens; on another port where somebody took the first one in between."""
+        end = time.monotonic() + seconds
+        log = self._folder / "pool.log"
+        while time.monotonic() < end:
+            if self._pool is None or self._pool.poll() is not None:
+                self._pool_port = free_port()
+                port = f"--service_port={self._pool_port}"
+                self._pool = self._launch(
+                    [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", port], log, env
+                )
+            with contextlib.suppress(OSError), socket.create_connection(("localhost", self._pool_port), 1):
+                return
+            time.sleep(0.1)  # Python is starting: a process of its own
+        raise AssertionError(f"no worker pool: {log.read_text(errors='replace')[-2000:]}")

@@ -174,6 +174,19 @@ class JobRig:
             boxes = connection.scalar(sa.select(sa.func.count()).select_from(schema.mailbox))
         assert begun == 2 * boxes, f"{begun} first syncs of {boxes} mailboxes"
 
+    def lose_a_decision(self) -> tuple[str, str]:
+        """Take a decided message out of the ledger, as no run ever would; (mailbox id, Gmail id)."""
+        row = schema.message.c
+        key = min(self.decisions())
+        gone = sa.delete(schema.message).where(row.mailbox_id == key[0], row.gmail_id == key[1])
+        self.database.transaction(lambda connection: connection.execute(gone))
+        return key
+
+    def let_turns_come(self) -> None:
+        """Every chore's turn has come."""
+        now = sa.update(schema.chore).values(turn_at=utc_now() - dt.timedelta(seconds=1))
+        self.database.transaction(lambda connection: connection.execute(now))
+
     def is_settled(self) -> bool:
         """Whether nothing is pending, no listing is unfinished, every mailbox has begun, and the outbox is empty."""
         with self.database.reading() as connection:

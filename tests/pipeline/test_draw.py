@@ -19,6 +19,7 @@ def test_the_picture_shows_every_step_and_how_mail_flows(tmp_path):
         "DeduplicateByMessageId", "CollectDecisions", "WriteToMariaDb", "WriteToElasticsearch",
     ]  # fmt: skip
     assert set(itertools.pairwise(line)) <= edges
+    assert ("Tick", "KeepHouse") in edges
     assert {("FetchMessages", "CollectDecisions"), ("NormalizeMessages", "CollectDecisions")} <= edges
 
 

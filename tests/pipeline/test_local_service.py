@@ -142,14 +142,3 @@ def test_a_due_mailbox_runs_a_pass_without_any_notification():
 
 def test_waiting_ends_when_the_next_mailbox_is_due():
     assert service(Source())._wait_s(NOW + dt.timedelta(milliseconds=250)) == pytest.approx(0.25)
-
-
-def test_chores_are_done_although_something_is_always_due():
-    stop, done = threading.Event(), []
-    source = Source(*[b"a"] * 3, stop=stop)
-    source.take = lambda timeout_s, limit, take=source.take: take(timeout_s, 1)
-    local = LocalService(
-        GraphPass(graph), source, lambda now: now, lambda: (), now=lambda: NOW, stop=stop, chore=lambda: done.append(1)
-    )
-    local.run()
-    assert len(done) == 3

@@ -172,6 +172,14 @@ def upgrade() -> None:
         **TABLE,
     )
     op.create_table(
+        "chore",
+        sa.Column("name", key(96), primary_key=True),
+        sa.Column("turn_at", utc(), nullable=False),
+        if_not_exists=True,
+        **TABLE,
+    )
+    op.create_index("ix_chore_turn", "chore", ["turn_at"], if_not_exists=True)
+    op.create_table(
         "own_domain",
         sa.Column("team_id", key(64), primary_key=True),
         sa.Column("domain", key(255), primary_key=True),
