@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from . import documents, removal
 from .database import Database
 from .outbox import Outbox
-from .schema import engagement, search_outbox
+from .schema import search_outbox
 from .search import IndexedVersion, IndexEntry, SearchIndex
 
 Kind = Literal["missing", "extra", "older", "newer", "content"]
@@ -260,14 +260,8 @@ def _enqueue(database: Database, team_id: str, differences: Sequence[Difference]
         versions = removal.lock_engagements(connection, team_id, sorted(held))
         floor = removal.clock_version(now)
         new = {key: max(held[key] + 1, version + 1, floor) for key, version in versions.items()}
-        if new:
-            connection.execute(
-                sa.update(engagement)
-                .where(engagement.c.team_id == team_id, engagement.c.id.in_(sorted(new)))
-                .values(version=sa.case(new, value=engagement.c.id), updated_at=now)
-            )
         gone = {key: max(version + 1, floor) for key, version in held.items() if key not in versions}
-        removal.put_on_outbox(database, connection, team_id, new, now)
+        removal.set_versions(database, connection, team_id, new, now)
         removal.put_on_outbox(database, connection, team_id, gone, now, is_delete=True)
 
     database.transaction(work)

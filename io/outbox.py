@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from ..transforms.batches import cut_sized
 from ..transforms.errors import StoreUnavailableError
-from . import documents
+from . import documents, removal
 from .database import Database
 from .schema import engagement, search_outbox
 from .search import IndexEntry, IndexUnavailableError, Outcome, SearchIndex
@@ -27,6 +27,10 @@ WAIT_MIN, WAIT_MAX = dt.timedelta(seconds=1), dt.timedelta(seconds=60)
 """Between two tries of an index that is down: doubled each time, with jitter."""
 PAGE = 2000
 """Outbox rows read at a time: what a drain holds in memory of a backlog of any length."""
+
+LEAP = 3_600_000_000
+"""By how much a version grows (an hour) to outdo that of a delete by somebody whose clock was ahead."""
+HIDDEN = Outcome("stale", "hidden by a delete")
 
 _row = search_outbox.c
 _log = logging.getLogger(__name__)
@@ -229,11 +233,26 @@ class Outbox:
             if not self._is_there:  # asked here, because an index that is down must not hold up a run's start
                 self._index.ensure()
                 self._is_there = True
-            return self._index.put(entries), None
+            return self._unhidden(entries, self._index.put(entries)), None
         except IndexUnavailableError as error:
             return error.outcomes or [None] * len(entries), error
         except StoreUnavailableError as error:
             return [None] * len(entries), error
+
+    def _unhidden(self, entries: Sequence[IndexEntry], outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """`outcomes`, with HIDDEN where the index kept a document out for a newer version and yet has none: a delete's."""
+        keys = [
+            (entry.team_id, entry.engagement_id)
+            for entry, outcome in zip(entries, outcomes, strict=True)
+            if outcome.status == "stale" and entry.document is not None
+        ]
+        if not keys:
+            return list(outcomes)
+        hidden = set(keys) - self._index.lookup(keys).keys()
+        return [
+            HIDDEN if (entry.team_id, entry.engagement_id) in hidden else outcome
+            for entry, outcome in zip(entries, outcomes, strict=True)
+        ]
 
     def _settle(
         self,
@@ -246,6 +265,7 @@ class Outbox:
         gone: list[tuple[_Waiting, int]] = []
         refused: dict[str, list[tuple[_Waiting, int]]] = collections.defaultdict(list)
         unknown: list[documents.Key] = []
+        hidden: dict[documents.Key, int] = {}
         for row, entry, outcome in zip(batch, entries, outcomes, strict=True):
             if outcome is None:
                 unknown.append(row.key)
@@ -253,9 +273,15 @@ class Outbox:
                 refused[outcome.error_class].append((row, entry.version))
             else:
                 gone.append((row, entry.version))
+                if outcome is HIDDEN:
+                    hidden[row.key] = entry.version
         self._note(error)
 
         def work(connection: sa.Connection) -> None:
+            for team_id, ids in _teams(sorted(hidden)).items():
+                stored = removal.lock_engagements(connection, team_id, ids)
+                higher = {e: v + LEAP for e, v in stored.items() if v == hidden[team_id, e]}
+                removal.set_versions(self._database, connection, team_id, higher, self._now())
             for same_version in _by_team(gone):
                 connection.execute(sa.delete(search_outbox).where(same_version))
             for error_class, keys in refused.items():

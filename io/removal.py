@@ -67,6 +67,20 @@ def touch_engagements(
     put_on_outbox(database, connection, team_id, {e: max(versions[e] + 1, floor) for e in ids}, now)
 
 
+def set_versions(
+    database: Database, connection: sa.Connection, team_id: str, versions: dict[str, int], now: dt.datetime
+) -> None:
+    """Give locked engagements just these versions and put them on the search outbox."""
+    if not versions:
+        return
+    connection.execute(
+        sa.update(schema.engagement)
+        .where(_engagement.team_id == team_id, _engagement.id.in_(sorted(versions)))
+        .values(version=sa.case(versions, value=_engagement.id), updated_at=now)
+    )
+    put_on_outbox(database, connection, team_id, versions, now)
+
+
 def bump_versions(connection: sa.Connection, engagements: Sequence[tuple[str, str]], now: dt.datetime) -> None:
     """Give locked engagements (team and id) the version max(old + 1, the clock's)."""
     floor = clock_version(now)

@@ -103,6 +103,20 @@ class TestOnEveryPairOfStores:
         assert waiting(database) == []
         assert agree(database, search_index) == 300
 
+    def test_mail_that_comes_back_by_a_clock_behind_the_deleters(self, database, search_index, outbox, store, clock):
+        """One process deleted it with its clock two hours ahead; another one, whose clock is right, stores it again."""
+        ids = store(database, range(3))
+        outbox.drain(10)
+        clock.advance(hours=2)
+        database.transaction(lambda c: removal.delete_engagements(database, c, "t1", ids[:2], clock()))
+        assert outbox.drain(10) == 2
+        clock.advance(hours=-2, seconds=5)
+        store(database, [0, 1])
+        for _ in range(4):
+            outbox.drain(10)
+        assert waiting(database) == []
+        assert agree(database, search_index) == 3
+
     def test_check_finds_and_repair_mends_every_kind(self, database, search_index, outbox, store, clock):
         ids = store(database, range(1100))
         outbox.drain(5000)
