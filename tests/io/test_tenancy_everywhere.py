@@ -24,12 +24,12 @@ import dealmail.io
 from dealmail.console import connecting, demo_progress, looking, queries, reading, status, window
 from dealmail.io import (
     blocked_mail,
-    claims,
     crm,
     crm_import,
     documents,
     google_signin,
     index_check,
+    ledger_changes,
     listings,
     mailboxes,
     opt_out,
@@ -45,11 +45,13 @@ from dealmail.io.correspondence import DatabaseCorrespondence
 from dealmail.io.crm import DatabaseDirectories
 from dealmail.io.database import Database, DatabaseSpec
 from dealmail.io.erasure import Erasing, Erasure, ErasureError
+from dealmail.io.leasing import LeaseSettings, Leasing
 from dealmail.io.outbox import Outbox
 from dealmail.io.quota import Quota
 from dealmail.io.search import IndexEntry, SearchIndex, SearchQuery, SearchSpec, open_index
 from dealmail.io.tombstones import TombstoneKey
 from dealmail.io.vault import Digests, Vault
+from dealmail.transforms.claim_messages import NetChange
 from dealmail.transforms.records import CustomerMail, Decision, DueMailbox, Failure, MailText, SeenCopy
 
 TEAMS = ("t1", "t2")
@@ -168,10 +170,18 @@ def _blocking(w: Two) -> Any:
     return w.directories.refresh(w.me)
 
 
+def _leasing(w: Two) -> Leasing:
+    return Leasing(w.database, w.quota, LeaseSettings(), w.now, random.Random(1))
+
+
+def _change(gmail_id: str) -> NetChange:
+    """Gmail deleted it for good."""
+    return NetChange(gmail_id, deleted=True)
+
+
 CALLS: dict[str, Callable[[Two], Any]] = {
     "blocked_mail.preview": lambda w: blocked_mail.preview(w.database, _blocking(w)),
     "blocked_mail.purge": lambda w: blocked_mail.purge(w.database, _blocking(w), w.now),
-    "claims.ledger_rows": lambda w: w.write(lambda c: claims.ledger_rows(c, w.box, GMAIL_IDS)),
     "correspondence.DatabaseCorrespondence.digest": lambda w: DatabaseCorrespondence(w.database, DIGESTS).digest(w.me, "address", "x"),
     "correspondence.DatabaseCorrespondence.known": lambda w: [
         one in DatabaseCorrespondence(w.database, DIGESTS).known(w.me, [one, "none"]) for one in (f"written-{w.other}",)
@@ -222,6 +232,14 @@ CALLS: dict[str, Callable[[Two], Any]] = {
         *w.sales.ledger.rows(w.me, pending=True), *w.sales.ledger.rows(w.me, mailbox=w.their_box),
         *w.sales.ledger.rows(w.me, engagement=f"only-{w.other}"), *w.sales.ledger.rows(w.me, engagement="e0"),
     ],
+    "leasing.Leasing.lease": lambda w: [_leasing(w).lease(w.row, live_only=live_only) for live_only in (True, False)],
+    "leasing.Leasing.set_state": lambda w: w.write(lambda c: _leasing(w).set_state(c, w.row, "live", "", None)),
+    "ledger_changes.apply": lambda w: w.write(
+        lambda c: ledger_changes.apply(w.sales.ledger, c, w.row, [_change(one) for one in GMAIL_IDS], w.now())
+    ),
+    "ledger_changes.ledger_rows": lambda w: w.write(lambda c: ledger_changes.ledger_rows(c, w.box, GMAIL_IDS)),
+    "ledger_changes.reopen_before_window": lambda w: w.write(lambda c: ledger_changes.reopen_before_window(c, w.row, w.now())),
+    "ledger_changes.set_rows": lambda w: w.write(lambda c: ledger_changes.set_rows(c, w.row, GMAIL_IDS, rule="x")),
     "listings.start": lambda w: w.write(lambda c: listings.start(c, w.row, "first_sync", w.now(), w.now(), query="of all")),
     "listings.unfinished": lambda w: w.write(lambda c: listings.unfinished(c, w.box)),
     "mailboxes.Mailboxes.add": lambda w: w.sales.mailboxes.add(w.me, "u2", "alice@corp.example"),
@@ -260,6 +278,9 @@ CALLS: dict[str, Callable[[Two], Any]] = {
     "removal.lock_engagements": lambda w: w.write(lambda c: removal.lock_engagements(c, w.me, w.ids)) and None,
     "removal.put_on_outbox": lambda w: w.write(lambda c: removal.put_on_outbox(w.database, c, w.me, dict.fromkeys(w.ids, 9), w.now())),
     "removal.remove_copies": lambda w: w.write(lambda c: removal.remove_copies(w.database, c, w.me, w.keys, w.now())) and None,
+    "removal.set_versions": lambda w: w.write(
+        lambda c: removal.set_versions(w.database, c, w.me, dict.fromkeys(w.ids[:1], 2**62), w.now())
+    ),
     "removal.touch_engagements": lambda w: w.write(lambda c: removal.touch_engagements(w.database, c, w.me, {"e0": 1}, w.now())),
     "search_plan.check": lambda w: search_plan.check(w.database, w.box),
     "search_plan.crm_searches": lambda w: w.write(lambda c: search_plan.crm_searches(c, w.me)),
