@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from typing import Any
 
 from ..transforms.records import CustomerMail, Span
 from . import schema
+from .closed_deals import ClosedDealLink, take_along
 
 MAX_SUBJECT_BYTES = 16_000
 MAX_MESSAGE_ID_BYTES = 4_000
@@ -57,9 +59,9 @@ def participants(mail: CustomerMail) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def links(mail: CustomerMail) -> list[dict[str, Any]]:
-    """The rows of the table engagement_link."""
-    found = {(link.kind, link.target_id): link for link in reversed(mail.links)}
+def links(mail: CustomerMail, closed: Iterable[ClosedDealLink] = ()) -> list[dict[str, Any]]:
+    """The rows of the table engagement_link, with those to deals that have closed since (`closed`) taken along."""
+    found = {(link.kind, link.target_id): link for link in reversed(take_along(mail.links, closed))}
     return [
         {
             "team_id": mail.claim.team_id, "engagement_id": mail.engagement_id, "kind": link.kind, "target_id": link.target_id,

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..transforms.records import CustomerMail, SeenCopy, Settleable
-from . import engagement_rows, removal, schema
+from . import closed_deals, engagement_rows, removal, schema
 from .database import Database
 from .keep_out import KeepOut
 from .key_sets import any_of
@@ -117,10 +117,14 @@ class EngagementStore:
         self._database.upsert(self._connection, schema.engagement, rows, engagement_rows.CONTENT)
 
     def _write_people(self, mails: dict[Engagement, CustomerMail], replaced: Iterable[Engagement]) -> None:
+        closed = closed_deals.read(self._connection, list(replaced))
         self._delete_people(list(replaced))
         for table, rows in (
             (schema.participant, [row for mail in mails.values() for row in engagement_rows.participants(mail)]),
-            (schema.engagement_link, [row for mail in mails.values() for row in engagement_rows.links(mail)]),
+            (
+                schema.engagement_link,
+                [row for e, mail in mails.items() for row in engagement_rows.links(mail, closed.get(e, ()))],
+            ),
         ):
             self._database.insert(self._connection, table, rows)
 

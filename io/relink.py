@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from ..transforms.crm_directory import CrmDirectory
 from ..transforms.records import Link, Participant
-from . import removal, schema
+from . import closed_deals, removal, schema
 from .database import Database
 
 _PAGE = 500
@@ -75,10 +75,13 @@ def _relink_page(
     query = sa.select(schema.engagement_link).where(_link.team_id == team_id, _link.engagement_id.in_(ids))
     for row in connection.execute(query):
         old[row.engagement_id].add((row.kind, row.target_id, row.is_primary, row.via))
+    closed = closed_deals.read(connection, [(team_id, engagement) for engagement in versions])
     new = {
         engagement: {
             (link.kind, link.target_id, link.primary, link.via)
-            for link in _links(directory, people[engagement], is_sent=engagement in sent)
+            for link in closed_deals.take_along(
+                _links(directory, people[engagement], is_sent=engagement in sent), closed.get((team_id, engagement), ())
+            )
         }
         for engagement in versions
     }

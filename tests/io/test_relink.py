@@ -38,6 +38,12 @@ MOVED = {("account", "a2", True), ("contact", "c1", True), ("opportunity", "o3",
     (kind, target, False) for kind, target in (("account", "a1"), ("opportunity", "o1"), ("opportunity", "o2"))
 }
 """The address is still at the domain of the account that the contact has left."""
+ZOE_O2_CLOSED = {
+    ("account", "a1", True),
+    ("contact", "c1", True),
+    ("opportunity", "o1", True),
+    ("opportunity", "o2", False),
+}
 A1_BY_OTHER_OWNER = {("account", "a1", True), ("opportunity", "o1", True), ("opportunity", "o2", False)}
 
 CHANGES: dict[str, tuple[dict[str, str], dict[str, set[tuple[str, str, bool]]]]] = {
@@ -66,6 +72,17 @@ CHANGES: dict[str, tuple[dict[str, str], dict[str, set[tuple[str, str, bool]]]]]
     ),
     "an opportunity closes": (
         {"o2": "opportunity,o2,Second,,,a1,u2,,2026-01-05,2026-02-01,,"},
+        {"zoe": ZOE_O2_CLOSED, "kim": ZOE_O2_CLOSED - {("contact", "c1", True)}},  # its story stays
+    ),
+    "all opportunities close": (
+        {
+            "o1": "opportunity,o1,First,,,a1,u2,,2026-01-01,2026-02-01,,",
+            "o2": "opportunity,o2,Second,,,a1,u2,,2026-01-05,2026-02-01,,",
+        },
+        {},
+    ),
+    "an opportunity closes and moves to another account": (
+        {"o2": "opportunity,o2,Second,,,a2,u2,,2026-01-05,2026-02-01,,"},
         {
             "zoe": {("account", "a1", True), ("contact", "c1", True), ("opportunity", "o1", True)},
             "kim": {("account", "a1", True), ("opportunity", "o1", True)},
@@ -152,3 +169,24 @@ def test_links_follow(sales: Any, stored: Callable[[], int], search_index: Any, 
     crm_import.import_csv(sales.database, "t1", crm({}), sales.clock, replace=True)
     stored()
     assert links(sales) == BEFORE
+
+
+def test_a_better_copy_takes_a_closed_deal_along(sales: Any, mail: Any) -> None:
+    """A copy that wins over the stored one brings links of its own, made when the deal was closed already."""
+    crm_import.import_csv(sales.database, "t1", crm({}), sales.clock)
+    directories = DatabaseDirectories(sales.database)
+    sender, to = Participant(PEOPLE["zoe"]), (Participant("alice@corp.example"),)
+
+    def settle(address: str, gmail_id: str, rank: str) -> None:
+        (claim,) = sales.claim(sales.add_mailbox(address), [gmail_id])
+        tied = directories.refresh("t1").links([sender, *to])
+        sales.settlements.settle(
+            [mail(claim, 1, engagement_id="zoe", sender=sender, to=to, cc=(), links=tied, rank=rank)]
+        )
+
+    settle("alice@corp.example", "g1", "2")
+    assert links(sales)["zoe"] == ZOE
+    closed = {"o2": "opportunity,o2,Second,,,a1,u2,,2026-01-05,2026-02-01,,"}
+    crm_import.import_csv(sales.database, "t1", crm(closed), sales.clock, replace=True)
+    settle("bob@corp.example", "g2", "1")
+    assert links(sales)["zoe"] == ZOE_O2_CLOSED

@@ -24,6 +24,7 @@ import dealmail.io
 from dealmail.console import connecting, demo_progress, looking, queries, reading, status, window
 from dealmail.io import (
     blocked_mail,
+    closed_deals,
     crm,
     crm_import,
     documents,
@@ -150,6 +151,12 @@ def _refused(call: Callable[[], Any]) -> Any:
     return None
 
 
+def _closed_deals(w: Two, connection: sa.Connection) -> Any:
+    deal = schema.opportunity
+    connection.execute(sa.update(deal).where(deal.c.team_id == w.me).values(is_open=False))
+    return closed_deals.read(connection, [(w.me, one) for one in [*w.ids, f"only-{w.other}"]])
+
+
 def _erasures(w: Two) -> list[Erasure]:
     later = w.now() + dt.timedelta(days=900)
     whats = [
@@ -194,6 +201,7 @@ CALLS: dict[str, Callable[[Two], Any]] = {
         crm_import.import_csv(w.database, w.me, text, w.now, replace=replace)
         for text, replace in ((CRM.format("nobody") + "lead,l9,,z@new.example,,\n", False), ("kind,id,domain\naccount,a2,x.example\n", True))
     ],
+    "closed_deals.read": lambda w: w.write(lambda c: _closed_deals(w, c)),
     "documents.all_documents": lambda w: list(documents.all_documents(w.database, w.me)),
     "documents.read_documents": lambda w: w.write(lambda c: documents.read_documents(c, [(w.me, one) for one in w.ids])),
     "erasure.Erasing.erase": lambda w: [_refused(lambda what=what: w.erasing.erase(what)) for what in _erasures(w)],
