@@ -129,7 +129,7 @@ class FlinkEngine:
                 start_new_session=True, env=env,
             )  # fmt: skip
 
-    def _port_of_jobs(self, seconds: float = 90) -> int:
+    def _port_of_jobs(self, seconds: float = 240) -> int:
         """The port that the job server says it has taken."""
         assert self._server is not None
         end = time.monotonic() + seconds
@@ -139,7 +139,7 @@ class FlinkEngine:
             time.sleep(0.1)  # a JVM is starting: a process of its own
         raise AssertionError(f"no Flink: {self._log.read_text(errors='replace')[-2000:]}")
 
-    def _start_pool(self, env: dict[str, str], seconds: float = 90) -> None:
+    def _start_pool(self, env: dict[str, str], seconds: float = 240) -> None:
         """A pool that listens; on another port where somebody took the first one in between."""
         end = time.monotonic() + seconds
         log = self._folder / "pool.log"

@@ -16,7 +16,7 @@ from dealmail.sandbox.sample.load import arrive, load
 from dealmail.sandbox.sample.world import build_world
 from dealmail.sandbox.servers import ServerUnavailableError
 
-pytestmark = [pytest.mark.flink, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.flink, pytest.mark.slow, pytest.mark.timeout(900)]
 KEY = "one-key-for-both-runs-so-digests-are-alike"
 CHECKPOINT_S = 5.0
 
@@ -96,7 +96,7 @@ def test_a_worker_killed_in_the_first_sync_and_pushes(flink, empty_mariadb_spec,
             assert rig.rows() == local
             lost = rig.lose_a_decision()
             rig.let_turns_come()
-            rig.wait_until(lambda: rig.decisions().get(lost, (None,))[0] is not None, 90, job)  # the audit found it
+            rig.wait_until(lambda: rig.decisions().get(lost, (None,))[0] is not None, 240, job)  # the audit found it
             assert rig.rows() == local
             pushes = (push(rig, job, flink, arrival, ids) for arrival in world.arrivals[:3])
             seen = next((waiting for waiting in pushes if waiting is not None), None)
