@@ -63,19 +63,19 @@ def push(rig, job, flink, arrival, ids):
 
     None where that checkpoint came before anybody could look.
     """
-    rig.wait_until(lambda: not notifications(rig)["leased"] and not notifications(rig)["ready"], 60, job)
+    rig.wait_until(lambda: not notifications(rig)["leased"] and not notifications(rig)["ready"], 180, job)
     begun = flink.checkpoints()
-    rig.wait_until(lambda: flink.checkpoints() > begun, 60, job)
+    rig.wait_until(lambda: flink.checkpoints() > begun, 180, job)
     before, acknowledged = flink.checkpoints(), notifications(rig)["acked"]
     arrive(arrival, rig.sandbox.client, ids)
-    rig.wait_until(lambda: any(gmail_id == ids[arrival.key] for _, gmail_id in rig.decisions()), 60, job)
+    rig.wait_until(lambda: any(gmail_id == ids[arrival.key] for _, gmail_id in rig.decisions()), 180, job)
     waiting = notifications(rig)["acked"] == acknowledged
     is_next = flink.checkpoints() > before
     if not waiting:  # has Flink only not said so yet? Most of the interval is still to come
         end = time.monotonic() + CHECKPOINT_S / 3
         rig.wait_until(lambda: flink.checkpoints() > before or time.monotonic() > end, 60, job)
         is_next = flink.checkpoints() > before
-    rig.wait_until(lambda: notifications(rig)["acked"] > acknowledged, 60, job)
+    rig.wait_until(lambda: notifications(rig)["acked"] > acknowledged, 180, job)
     return None if is_next else waiting
 
 
