@@ -29,7 +29,8 @@ MAX_NAME: Final = 255
 _MAX_CACHED: Final = 2_048
 
 _LOCAL: Final = r"[A-Za-z0-9!#$%&*+/=?^_`{|}~.-][A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]*+"
-_HOST: Final = r"[A-Za-z0-9_]++(?:(?:-++|\.)[A-Za-z0-9_]++)*+"  # labels that neither start nor end with a hyphen
+# No possessive group: before Python 3.11.5 one that has to try alternatives can go wrong (python/cpython issue 106052).
+_HOST: Final = r"[A-Za-z0-9_]++(?:(?:-++|\.)[A-Za-z0-9_]++)*"  # labels that neither start nor end with a hyphen
 _COMMON: Final = re.compile(
     rf"[ \t]*+(?:(?:\"([^\"\\]*+)\"[ \t]*+|([^\"(),:;<>@\[\]\\]*+))<[ \t]*+({_LOCAL}@{_HOST})[ \t]*+>|({_LOCAL}@{_HOST}))[ \t]*+(?:,|\Z)"
 )
@@ -154,8 +155,8 @@ def clean_name(name: str) -> str:
 
 _TOKEN: Final = re.compile(
     r"(?P<word>=\?[^?\s]{1,80}\?[bBqQ]\?[^?]*\?=)"
-    r'|"(?P<quoted>[^"\\]*+(?:\\.[^"\\]*+)*+)"'
-    r"|<(?P<angle>(?:\"(?:[^\"\\]|\\.){0,320}\"|[^<>\"])*+)>"
+    r'|"(?P<quoted>[^"\\]*+(?:\\.[^"\\]*+)*)"'
+    r"|<(?P<angle>(?:\"(?:[^\"\\]|\\.){0,320}\"|[^<>\"])*)>"
     r"|(?P<space>[ \t]+)"
     r"|(?P<literal>\[[^\[\]\\,<>]*\])"
     r"|(?P<atom>(?:(?!=\?)[^\s\"(),:;<>\[\]])+)"
@@ -164,7 +165,7 @@ _TOKEN: Final = re.compile(
 )
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 _ALONE: Final = re.compile(r"[^\s@\"<>(),:;]+@[^\s@\"<>(),:;]+")
-_QUOTED_LOCAL: Final = re.compile(r"\"(?:[^\"\\]|\\.)*+\"@[^\s@\"<>(),:;]+")
+_QUOTED_LOCAL: Final = re.compile(r"\"(?:[^\"\\]|\\.)*\"@[^\s@\"<>(),:;]+")
 _AROUND_DOTS: Final = re.compile(r" *([@.]) *")
 _PARENTHESES: Final = re.compile(r"\\.|[()]", re.DOTALL)
 
