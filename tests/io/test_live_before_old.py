@@ -75,7 +75,7 @@ def test_a_mailbox_that_is_pushed_to_all_the_time_gets_on_with_its_old_mail(gmai
         claimed = [claim for claim in passes.run(backlog[0]) if claim.mailbox_id == backlog[0]]
         assert new in {claim.gmail_id for claim in claimed}
         turns += any(claim.lane == "backfill" for claim in claimed)
-    assert turns == 9 * HELPING.backfills // len(backlog)
+    assert abs(turns - 9 * HELPING.backfills / len(backlog)) < 1  # its place among them is by its id, which is random
 
 
 def test_a_burst_of_live_mail_waits_for_no_old_mail_either(gmails: Any, backlog: list[str]) -> None:
