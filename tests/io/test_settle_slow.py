@@ -212,6 +212,8 @@ def test_killed_and_started_again_in_the_middle_of_a_settle(
     last, before = statements(far, items), result_rows(sales)
     number = {"first": 1, "middle": last // 2}.get(at, last)
 
+    killers: list[threading.Thread] = []
+
     def kill_when_it_is_on_its_way() -> None:
         far.proxy.trouble = "lose answer" if at == "after the commit" else "hold answer"
 
@@ -220,13 +222,16 @@ def test_killed_and_started_again_in_the_middle_of_a_settle(
             own_server.kill()
 
         far.proxy.answered.clear()
-        threading.Thread(target=kill).start()
+        killers.append(threading.Thread(target=kill))
+        killers[-1].start()
 
     action = kill_when_it_is_on_its_way if at.startswith(("with", "after")) else own_server.kill
     try:
         with far.before(number, action), pytest.raises(StoreUnavailableError):
             far.settlements.settle(items)
     finally:
+        for killer in killers:
+            killer.join(60)  # else it might kill the server that is started next
         own_server.kill()
         own_server.start()
     allowed = {"with the commit": [before, undisturbed], "after the commit": [undisturbed]}.get(at, [before])
