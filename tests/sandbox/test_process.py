@@ -61,11 +61,11 @@ def test_a_bad_option_is_one_line() -> None:
 def test_it_dies_with_its_parent_killed(tmp_path: pathlib.Path) -> None:
     ready = tmp_path / "ready.json"
     program = (
-        "import subprocess, sys, time\n"
+        "import subprocess, sys\n"
         "child = subprocess.Popen([sys.executable, '-m', 'dealmail.sandbox', '--die-with-parent',"
         f" '--ready-file', {str(ready)!r}], stdout=subprocess.DEVNULL)\n"
         "print(child.pid, flush=True)\n"
-        "time.sleep(60)\n"
+        "child.wait()\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
