@@ -15,10 +15,12 @@ from .context import BadInputError, Settings, with_settings
 from .looking import mailbox_named
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..io.consent_flow import SignIn
     from ..io.database import Database
     from ..io.google_signin import GoogleSettings
-    from ..io.mailboxes import MailboxRow
+    from ..io.mailboxes import Mailboxes, MailboxRow
     from ..io.vault import Vault
 
 
@@ -159,13 +161,29 @@ def import_(settings: Settings, switch: str, address: str) -> None:
             if row.state == "consent_wanted":
                 click.echo(f"Now sign in at Google: `dealmail connect {row.address}`.")
             return
-        box = mailbox_named(database, team_id, address)
-        open_sign_in(settings, database).disconnect(box["id"], getpass.getuser())
-        click.echo(f"Import of {box['address']} is off: nothing more is read or written.")
-        for last in boxes.consents(box["id"])[-1:]:
-            if last.action == "revoked" and last.detail:
-                told = f"Google could not be told everything ({last.detail}); the token is forgotten here all the same."
-                click.echo(told, err=True)
+        _disconnect(open_sign_in(settings, database), boxes, mailbox_named(database, team_id, address)["id"])
+
+
+def forget_at_google(settings: Settings, database: Database, turned_off: Sequence[str]) -> None:
+    """For mailboxes whose import an admin's file has turned off: what `dealmail import off` does besides."""
+    from ..io.mailboxes import Mailboxes
+
+    boxes = Mailboxes(database, utc_now)
+    for mailbox in turned_off:
+        click.echo(f"{boxes.get(mailbox).address}: the file does not name its user.")
+    if turned_off:
+        sign_in = open_sign_in(settings, database)
+        for mailbox in turned_off:
+            _disconnect(sign_in, boxes, mailbox)
+
+
+def _disconnect(sign_in: SignIn, boxes: Mailboxes, mailbox: str) -> None:
+    sign_in.disconnect(mailbox, getpass.getuser())
+    click.echo(f"Import of {boxes.get(mailbox).address} is off: nothing more is read or written.")
+    for last in boxes.consents(mailbox)[-1:]:
+        if last.action == "revoked" and last.detail:
+            told = f"Google could not be told everything ({last.detail}); the token is forgotten here all the same."
+            click.echo(told, err=True)
 
 
 @click.command()

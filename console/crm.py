@@ -40,6 +40,7 @@ def import_(settings: Settings, file: pathlib.Path, team_name: str, replace: boo
     from ..io.crm_csv import CrmFileError
     from ..io.crm_import import import_csv
     from ..io.relink import relink
+    from .connecting import forget_at_google
 
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -60,6 +61,7 @@ def import_(settings: Settings, file: pathlib.Path, team_name: str, replace: boo
             moved = relink(database, directory, utc_now)
             if done.tables["blocked"].added:
                 blocked = blocked_mail.preview(database, directory)
+        forget_at_google(settings, database, done.turned_off)
     for name, change in done.tables.items():
         total = change.added + change.changed + change.unchanged
         if total or change.removed:

@@ -50,15 +50,20 @@ class Change:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CrmImport:
-    """What an import did, by table name; `version` is the CRM version afterwards."""
+    """What an import did, by table name; `version` is the CRM version afterwards.
+
+    turned_off: the mailboxes whose import is off since, for the file that is the whole CRM does not name their users.
+    """
 
     tables: Mapping[str, Change]
     version: int
+    turned_off: tuple[str, ...] = ()
 
     @property
     def is_change(self) -> bool:
         """Whether anything changed at all."""
-        return any(change.added or change.changed or change.removed for change in self.tables.values())
+        changes = self.tables.values()
+        return bool(self.turned_off) or any(change.added or change.changed or change.removed for change in changes)
 
 
 def import_csv(
@@ -72,7 +77,8 @@ def import_csv(
         text: the file's content.
         now: the clock (UTC).
         team_name: a name for the team; "" keeps the one it has.
-        replace: the file is the whole CRM: what it does not name is removed (users with a mailbox stay).
+        replace: the file is the whole CRM: what it does not name is removed. Users with a mailbox stay, but where the file names
+            any user at all, the import of those whom it does not name goes off.
 
     Raises:
         CrmFileError: the file has mistakes; nothing was changed.
@@ -93,6 +99,7 @@ class _Import:
         self._whole_window = False
         self._owners: set[str] = set()
         self._new_users: dict[str, str] = {}
+        self._turned_off: list[str] = []
         self._wanted: dict[sa.Table, dict[str, tuple[int, str]]] = defaultdict(dict)
         self._keys: dict[sa.Table, set[Key]] = defaultdict(set)
 
@@ -107,7 +114,8 @@ class _Import:
         if replace:
             for table in _TABLES:
                 self._remove_absent(table)
-        done = CrmImport(self._changes, version)
+            self._turn_off_absent()
+        done = CrmImport(self._changes, version, tuple(self._turned_off))
         if not done.is_change:
             return done
         self._connection.execute(sa.update(schema.team).where(team.id == self._team_id).values(crm_version=version + 1))
@@ -182,6 +190,21 @@ class _Import:
         self._changes[table.name].removed += len(absent)
         for row in absent:
             self._note_effects(table, row, None)
+
+    def _turn_off_absent(self) -> None:
+        """Whom the admin no longer lists is no longer read. A file that names no user at all has no say in that."""
+        named = {user_id for (user_id,) in self._keys[schema.user]}
+        if not named:
+            return
+        boxes = mailboxes.Mailboxes(self._database, lambda: self._now)
+        mailbox = schema.mailbox.c
+        query = sa.select(mailbox.id, mailbox.user_id).where(
+            mailbox.team_id == self._team_id, mailbox.import_on.is_(True)
+        )
+        for found, user_id in self._connection.execute(query.order_by(mailbox.id)).all():
+            if user_id not in named:
+                boxes.turn_off_in(self._connection, found, "crm import", "user not in the CRM file")
+                self._turned_off.append(found)
 
     # --- references ------------------------------------------------------------------------------------------------
     def _note_references(self, table: sa.Table, row: Row, line: int) -> None:

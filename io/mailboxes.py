@@ -188,10 +188,14 @@ class Mailboxes:
         """
 
         def work(connection: sa.Connection) -> MailboxRow:
-            self._turn_off_in(connection, lock(self._database, connection, mailbox), actor, detail)
+            self.turn_off_in(connection, mailbox, actor, detail)
             return read(connection, mailbox)
 
         return self._database.transaction(work)
+
+    def turn_off_in(self, connection: sa.Connection, mailbox: str, actor: str, detail: str = "") -> None:
+        """`turn_off` within a transaction of the caller."""
+        self._turn_off_in(connection, lock(self._database, connection, mailbox), actor, detail)
 
     def _turn_off_in(self, connection: sa.Connection, row: MailboxRow, actor: str, detail: str) -> None:
         if not row.import_on:

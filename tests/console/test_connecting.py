@@ -109,6 +109,25 @@ def test_consent_in_a_browser_connects_and_off_revokes(
         assert connection.scalar(sa.select(sa.func.count()).select_from(schema.credential)) == 0
 
 
+def test_whom_the_whole_crm_no_longer_names_is_no_longer_read(
+    sqlite_database: Database, connected: Run, admin: SandboxClient, tmp_path: pathlib.Path
+) -> None:
+    file = tmp_path / "next.csv"
+    file.write_text("kind,id,name,address\ncontact,c1,Carol,carol@acme.example\n")
+    assert "is off" not in connected("crm", "import", str(file), "--replace").output  # no word about users at all
+    assert states(sqlite_database) == {ALICE: "first_sync"}
+    file.write_text(CRM.replace("u1,Alice", "u2,Bob").replace(ALICE, "bob@corp.example").replace(",u1,", ",u2,"))
+    told = connected("crm", "import", str(file), "--replace")
+    assert told.exit_code == 0, told.output
+    assert f"Import of {ALICE} is off" in told.output
+    assert states(sqlite_database) == {ALICE: "paused"}
+    log = Mailboxes(sqlite_database, lambda: None).consents(mailbox_id("default", ALICE))  # type: ignore[arg-type, return-value]  # as above
+    assert [(entry.action, entry.actor) for entry in log][-2:-1] == [("import_off", "crm import")]
+    with sqlite_database.reading() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(schema.credential)) == 0
+    assert "nothing has changed" in connected("crm", "import", str(file), "--replace").output
+
+
 def test_only_the_crms_users_can_be_connected(at_gmail: Run, tmp_path: pathlib.Path, admin: SandboxClient) -> None:
     key = tmp_path / "key.json"
     key.write_text(json.dumps(admin.service_account()))

@@ -260,6 +260,7 @@ CALLS: dict[str, Callable[[Two], Any]] = {
     "mailboxes.Mailboxes.set_state": lambda w: w.sales.mailboxes.set_state(w.box, "reconsent"),
     "mailboxes.Mailboxes.set_state_in": lambda w: w.write(lambda c: w.sales.mailboxes.set_state_in(c, w.box, "reconsent")),
     "mailboxes.Mailboxes.turn_off": lambda w: w.sales.mailboxes.turn_off(w.box, "me"),
+    "mailboxes.Mailboxes.turn_off_in": lambda w: w.write(lambda c: w.sales.mailboxes.turn_off_in(c, w.box, "me")),
     "mailboxes.Mailboxes.turn_on": lambda w: (w.sales.mailboxes.turn_off(w.box, "me"), w.sales.mailboxes.turn_on(w.box, "me")),
     "mailboxes.advance": lambda w: w.write(lambda c: mailboxes.advance(c, w.row, history_id=7)),
     "mailboxes.lock": lambda w: w.write(lambda c: mailboxes.lock(w.database, c, w.box)),
@@ -342,11 +343,11 @@ CONSOLE_CALLS: dict[str, Callable[[Two], Any]] = {
     "window.window_start": lambda w: window.window_start(w.database, w.row, w.now()),
 }  # fmt: skip
 CONSOLE_PLAIN = {
-    "connecting.open_sign_in", "context.Settings.team_id", "demo_display.Display.say", "demo_display.Display.show",
+    "connecting.forget_at_google", "connecting.open_sign_in", "context.Settings.team_id", "demo_display.Display.say", "demo_display.Display.show",
     "demo_stage.add_owners", "demo_stage.compare", "demo_stage.settle_owners", "demo_stores.Stores.options", "searching.open_outbox",
     "window.Window.messages",
 }  # fmt: skip
-"""They open, show or choose; or play the demo, which has one team."""
+"""They open, show, choose, or hand on the mailboxes that a call above gave them; or play the demo, which has one team."""
 
 
 # --- none is forgotten -------------------------------------------------------------------------------------------------
