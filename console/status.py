@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from ..io import search_plan
 from ..io.database import Database
 from ..io.mailboxes import Mailboxes, MailboxRow
-from ..io.schema import listing, message, quota_use
+from ..io.quota import PROJECT, spent_lately
+from ..io.schema import listing, message
 from ..transforms.decisions import MAILBOX_STATES
 from . import queries
 from .context import Settings, with_settings
@@ -56,12 +57,7 @@ def mailbox_status(database: Database, team_id: str, now: dt.datetime) -> list[d
                 .group_by(listing.c.mailbox_id)
             )
         }
-        used: dict[str, int] = {
-            row[0]: row[1]
-            for row in connection.execute(
-                sa.select(quota_use.c.scope, quota_use.c.units).where(quota_use.c.minute == int(now.timestamp()) // 60)
-            )
-        }
+        used = spent_lately(connection, now, [box.id for box in boxes])
         far_of = {
             box.id: mailbox_progress(
                 connection, box, counts.get((box.id, "pending"), 0), counts.get((box.id, "decided"), 0), now
@@ -98,7 +94,7 @@ def mailbox_status(database: Database, team_id: str, now: dt.datetime) -> list[d
                 "watch_error": box.watch_error,
                 "paused_until": iso(box.not_before) if box.not_before and box.not_before > now else None,
                 "expired_cursors": box.expired_cursors,
-                "quota_units_this_minute": used.get(box.id, 0),
+                "quota_units_last_minute": used.get(box.id, 0),
                 "search_check": None if checked is None else dataclasses.asdict(checked),
             }
         )
@@ -173,8 +169,5 @@ def status(settings: Settings, format_: Format) -> None:
             f"search index: {waits['waiting']} engagements wait for it{since}, {waits['refused']} were refused by it"
         )
         with database.reading() as connection:
-            minute = int(now.timestamp()) // 60
-            project = connection.scalar(
-                sa.select(quota_use.c.units).where(quota_use.c.scope == "project", quota_use.c.minute == minute)
-            )
-        click.echo(f"Gmail quota: {project or 0} units used this minute")
+            project = spent_lately(connection, now).get(PROJECT, 0)
+        click.echo(f"Gmail quota: {project} units used in the last minute")

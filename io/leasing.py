@@ -112,7 +112,8 @@ class Leasing:
         claimed = self._ledger.lease(connection, current, room, now, seconds, "live") if room > 0 else []
         if live_only:
             return claimed
-        is_tight = used.project > self._limits.project_minute * settings.backfill_share / 2
+        # Of two minutes: when what was spent at once runs out at once, those who ask first must not take all of it again.
+        is_tight = used.project + used.project_before > self._limits.project_minute * settings.backfill_share / 2
         contenders = mailboxes.count(connection, "first_sync") if is_tight else 0
         old = min(settings.batch, room_in(self._limits, used, settings.backfill_share, contenders) // cost) - len(
             claimed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from collections.abc import Collection
 
 import sqlalchemy as sa
 
@@ -12,9 +13,11 @@ from .database import Database
 
 PROJECT = "project"
 DAY = "day"
-"""The scope of what the project spends in a day (UTC); its row stands at the day's first minute."""
-KEPT_MINUTES = 60
-"""How long spent minutes are kept, for those who look."""
+"""The scope of what the project spends in a day (UTC); its row stands at the day's first slot."""
+SLOT_SECONDS = 10
+"""Units are summed up over so long. Shorter: a minute is met more exactly, and there are more rows."""
+_SLOTS = 60 // SLOT_SECONDS
+_KEPT_SLOTS = 10 * _SLOTS
 
 _TABLE = schema.quota_use
 
@@ -52,11 +55,15 @@ class QuotaLimits:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Usage:
-    """Units of the last 60 seconds, of one mailbox and of the whole project; and the project's of today (UTC)."""
+    """Units of the last 60 to 70 seconds, of one mailbox and of the whole project; and the project's of today (UTC).
 
-    mailbox: float
-    project: float
-    day: float
+    project_before: the project's of the minute before that.
+    """
+
+    mailbox: int
+    project: int
+    day: int
+    project_before: int = 0
 
 
 class Quota:
@@ -72,15 +79,9 @@ class Quota:
     def grant(self, connection: sa.Connection, mailbox: str, cost: int, count: int, now: dt.datetime) -> int:
         """Debit as many of `count` calls of `cost` units as this minute and day still have room for; how many that is."""
         rows = self._begin(connection, mailbox, now)
-        query = sa.select(_TABLE.c.scope, _TABLE.c.units).where(_any(rows))
-        spent = dict(connection.execute(query.with_for_update()).all())
-        limits = {
-            mailbox: self.limits.mailbox_minute,
-            PROJECT: self.limits.project_minute,
-            DAY: self.limits.project_day,
-        }
-        room = min(limits[scope] - units for scope, units in spent.items())
-        granted = max(0, min(count, room // cost))
+        # All who ask at once meet at the day's row: locked, it shows what the others have debited.
+        used = _read(connection, mailbox, now, locked=True)
+        granted = max(0, min(count, room_in(self.limits, used) // cost))
         if granted:
             self._add(connection, rows, granted * cost)
         return granted
@@ -88,21 +89,10 @@ class Quota:
     def usage(self, connection: sa.Connection, mailbox: str, now: dt.datetime) -> Usage:
         """What has been spent of late; read without a lock.
 
-        The minute slides: of the calendar minute before, the part that lies within the last 60 seconds counts too, so that
-        work leased at its end and done in the next one does not break the limit there.
+        The minute slides: the slot of now counts and the six before it, so that no 60 seconds see more debited than the limit,
+        wherever Gmail's own minute begins. The slot after it counts too, for another worker's clock may be a little ahead.
         """
-        seconds = now.timestamp()
-        minute, day = int(seconds) // 60, _minute_of_day(now)
-        query = sa.select(_TABLE.c.scope, _TABLE.c.minute, _TABLE.c.units).where(
-            _TABLE.c.scope.in_([mailbox, PROJECT, DAY]), _TABLE.c.minute.in_([minute - 1, minute, day])
-        )
-        spent = {mailbox: 0.0, PROJECT: 0.0, DAY: 0.0}
-        for scope, at, units in connection.execute(query):
-            if scope == DAY:
-                spent[DAY] += units if at == day else 0
-            elif at >= minute - 1:
-                spent[scope] += units if at == minute else units * (1 - seconds % 60 / 60)
-        return Usage(spent[mailbox], spent[PROJECT], spent[DAY])
+        return _read(connection, mailbox, now)
 
     def room(self, connection: sa.Connection, mailbox: str, now: dt.datetime, share: float = 1.0) -> int:
         """Units that may still be spent, out of `share` of the limits."""
@@ -122,13 +112,13 @@ class Quota:
 
     def _begin(self, connection: sa.Connection, mailbox: str, now: dt.datetime) -> dict[str, int]:
         """Have a row of now for each scope, and say where it stands; with a new one go those that nobody asks for any more."""
-        minute, day = int(now.timestamp()) // 60, _minute_of_day(now)
-        rows = {mailbox: minute, PROJECT: minute, DAY: day}
+        slot, day = _slot(now), _first_slot_of_day(now)
+        rows = {mailbox: slot, PROJECT: slot, DAY: day}
         found = set(connection.scalars(sa.select(_TABLE.c.scope).where(_any(rows))))
         for scope, at in rows.items():
             if scope not in found:
-                self._database.insert_new(connection, _TABLE, [{"scope": scope, "minute": at, "units": 0}])
-                old = _TABLE.c.minute < (at if scope == DAY else at - KEPT_MINUTES)
+                self._database.insert_new(connection, _TABLE, [{"scope": scope, "slot": at, "units": 0}])
+                old = _TABLE.c.slot < (at if scope == DAY else at - _KEPT_SLOTS)
                 connection.execute(sa.delete(_TABLE).where(_TABLE.c.scope == scope, old))
         return rows
 
@@ -137,13 +127,42 @@ class Quota:
         connection.execute(sa.update(_TABLE).where(_any(rows)).values(units=_TABLE.c.units + units))
 
 
+def spent_lately(connection: sa.Connection, now: dt.datetime, mailboxes: Collection[str] = ()) -> dict[str, int]:
+    """Units of the last 60 to 70 seconds: of each of `mailboxes` that spent any, and of PROJECT."""
+    query = sa.select(_TABLE.c.scope, _TABLE.c.units).where(_TABLE.c.slot.between(_slot(now) - _SLOTS, _slot(now) + 1))
+    wanted = {*mailboxes, PROJECT}
+    spent: dict[str, int] = {}
+    for scope, units in connection.execute(query):
+        if scope in wanted:
+            spent[scope] = spent.get(scope, 0) + units
+    return spent
+
+
+def _read(connection: sa.Connection, mailbox: str, now: dt.datetime, *, locked: bool = False) -> Usage:
+    slot, day = _slot(now), _first_slot_of_day(now)
+    first = slot - _SLOTS
+    lately = sa.and_(_TABLE.c.scope.in_([mailbox, PROJECT]), _TABLE.c.slot.between(first - _SLOTS, slot + 1))
+    today = sa.and_(_TABLE.c.scope == DAY, _TABLE.c.slot == day)
+    query = sa.select(_TABLE.c.scope, _TABLE.c.slot, _TABLE.c.units).where(sa.or_(lately, today))
+    spent, before = dict.fromkeys((mailbox, PROJECT, DAY), 0), 0
+    for scope, at, units in connection.execute(query.with_for_update() if locked else query):
+        if scope == DAY or at >= first:
+            spent[scope] += units
+        elif scope == PROJECT:
+            before += units
+    return Usage(spent[mailbox], spent[PROJECT], spent[DAY], before)
+
+
 def _any(rows: dict[str, int]) -> sa.ColumnElement[bool]:
-    return sa.or_(*(sa.and_(_TABLE.c.scope == scope, _TABLE.c.minute == minute) for scope, minute in rows.items()))
+    return sa.or_(*(sa.and_(_TABLE.c.scope == scope, _TABLE.c.slot == slot) for scope, slot in rows.items()))
 
 
-def _minute_of_day(now: dt.datetime) -> int:
-    """The minute (since 1970) at which the day began, UTC."""
-    return int(now.timestamp()) // 86_400 * 1_440
+def _slot(now: dt.datetime) -> int:
+    return int(now.timestamp()) // SLOT_SECONDS
+
+
+def _first_slot_of_day(now: dt.datetime) -> int:
+    return int(now.timestamp()) // 86_400 * (86_400 // SLOT_SECONDS)
 
 
 def room_in(limits: QuotaLimits, used: Usage, share: float = 1.0, contenders: int = 0) -> int:

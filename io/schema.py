@@ -149,7 +149,7 @@ credential = sa.Table(
 quota_use = sa.Table(
     "quota_use", metadata,
     sa.Column("scope", Key(), primary_key=True),  # a mailbox id, "project", or "day" (the project's, by day)
-    sa.Column("minute", _big, primary_key=True),  # Unix time // 60; of a day its first
+    sa.Column("slot", _big, primary_key=True),  # Unix time // 10 (io/quota.py); of a day its first
     sa.Column("units", _big, nullable=False, default=0),
 )  # fmt: skip
 

@@ -24,7 +24,7 @@ def test_status_as_jsonl(stored: Any, jsonl: Callable[..., list[dict[str, Any]]]
     assert list(alice) == [
         "mailbox", "mailbox_id", "team", "import_on", "state", "state_reason", "state_since", "to_do", "done", "total", "done_at",
         "listings_open", "pending", "parked", "window_from", "confirmed_at", "last_check_at", "next_check_at", "last_mail_at",
-        "last_push_at", "push", "watch_expires_at", "watch_error", "paused_until", "expired_cursors", "quota_units_this_minute",
+        "last_push_at", "push", "watch_expires_at", "watch_error", "paused_until", "expired_cursors", "quota_units_last_minute",
         "search_check",
     ]  # fmt: skip
     assert (alice["state"], alice["done"], alice["total"], alice["pending"], alice["parked"]) == (
@@ -71,7 +71,7 @@ def test_a_silent_watch_is_noticed_within_an_hour(sqlite_database: Database, sto
 def test_the_backlog_and_the_quota_are_shown(dealmail: Callable[..., Result]) -> None:
     said = dealmail("status").output
     assert "1 engagements wait" in said
-    assert "units used this minute" in said
+    assert "units used in the last minute" in said
 
 
 @given(done=st.integers(0, 10**6), more=st.integers(-(10**3), 10**6), minutes=st.integers(1, 10**4))

@@ -15,12 +15,12 @@ USE = schema.quota_use
 
 
 def fill(database: Database) -> None:
-    rows = [{"scope": scope, "minute": 1, "units": 0} for scope in "ab"]
+    rows = [{"scope": scope, "slot": 1, "units": 0} for scope in "ab"]
     database.transaction(lambda connection: database.insert(connection, USE, rows))
 
 
 def add(connection: sa.Connection, scope: str) -> None:
-    connection.execute(sa.update(USE).where(USE.c.scope == scope, USE.c.minute == 1).values(units=USE.c.units + 1))
+    connection.execute(sa.update(USE).where(USE.c.scope == scope, USE.c.slot == 1).values(units=USE.c.units + 1))
 
 
 def units(database: Database) -> dict[str, int]:

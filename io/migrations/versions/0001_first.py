@@ -166,7 +166,7 @@ def upgrade() -> None:
     op.create_table(
         "quota_use",
         sa.Column("scope", key(64), primary_key=True),
-        sa.Column("minute", sa.BigInteger(), primary_key=True),
+        sa.Column("slot", sa.BigInteger(), primary_key=True),
         sa.Column("units", sa.BigInteger(), nullable=False),
         if_not_exists=True,
         **TABLE,
