@@ -11,12 +11,12 @@ import csv
 import dataclasses
 import functools
 import importlib.resources
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
 from .automated_evidence import Evidence, Signal, is_role_address
-from .automated_facts import FACTS
+from .automated_facts import FACTS, Fact
 from .automated_signals import SIGNALS
 from .settings import TeamSettings
 
@@ -24,6 +24,8 @@ BASE: Final = "(base)"
 THRESHOLD: Final = "(threshold)"
 MAX_NAMED: Final = 8
 """How many signals a decision names, the loudest first."""
+TEXT_FACTS: Final = tuple(fact for fact in FACTS if fact.reads)
+"""The facts that may hold once the text was read though they did not before."""
 
 _BULK_FIELDS: Final = frozenset(
     {"list-unsubscribe", "list-id", "precedence-bulk", "feedback-id", "campaign-field", "one-click", "verp-return-path"}
@@ -83,21 +85,23 @@ def shadow_rule_set(settings: TeamSettings) -> RuleSet | None:
     return rule_sets().get(settings.shadow_rules) if settings.shadow_rules else None
 
 
-def hard_verdict(rules: RuleSet, mail: Evidence, settings: TeamSettings) -> Verdict:
+def hard_verdict(
+    rules: RuleSet, mail: Evidence, settings: TeamSettings, facts: Sequence[Fact] = tuple(FACTS)
+) -> Verdict:
     """What facts alone say; kind None where there is none, or where the team keeps that kind."""
-    for fact in FACTS:
+    for fact in facts:
         if fact.name not in settings.signals_off and fact.kind not in settings.keep_kinds and fact.holds(mail):
             return Verdict(fact.kind, None, (fact.name,), is_hard=True)
     return Verdict(None, None, ())
 
 
-def judge(rules: RuleSet, mail: Evidence, settings: TeamSettings) -> Verdict:
+def judge(rules: RuleSet, mail: Evidence, settings: TeamSettings, facts: Sequence[Fact] = tuple(FACTS)) -> Verdict:
     """Facts first, then the score: automated from the threshold on, unless nothing but list fields speaks for it.
 
     A contact or lead of the CRM who writes from a role address (support@) is a person unless the mail has the fields of bulk
-    mail. The kind is the one whose signals weigh more.
+    mail. The kind is the one whose signals weigh more. `facts`: TEXT_FACTS is enough where none held before the text was read.
     """
-    hard = hard_verdict(rules, mail, settings)
+    hard = hard_verdict(rules, mail, settings, facts)
     if hard.kind is not None:
         return hard
     parts = contributions(rules, mail, settings)

@@ -7,11 +7,11 @@ import dataclasses
 import functools
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
-from .gmail_payload import Part, read_bytes, read_root
-from .headers import decode_fields
+from .gmail_payload import Header, Part, read_bytes, read_root
+from .headers import BLIND, MAX_FIELDS, decode_value, field_name
 from .records import MailText, NormalizedMessage, Participant
 
 Leaning = Literal["marketing", "transactional", "person"]
@@ -20,19 +20,53 @@ _MAX_LOOKED_AT: Final = 24_000
 """Characters of a body that signals look at: the beginning and the end."""
 
 
+class Fields(Mapping[str, str]):
+    """The header fields of a mail by lower-case name, the blind ones left out; repeated ones on lines of their own.
+
+    A mail has dozens and the rules ask for a few, so each is decoded where somebody asks for it.
+    """
+
+    def __init__(self, raw: Sequence[Header]) -> None:
+        self._raw: dict[str, list[str]] = {}
+        for field in raw if len(raw) <= MAX_FIELDS else raw[:MAX_FIELDS]:
+            name = field_name(field.name)
+            if name in self._raw:
+                self._raw[name].append(field.value or "")
+            elif name not in BLIND:
+                self._raw[name] = [field.value or ""]
+
+    def get(self, name: str, default: str = "") -> str:  # type: ignore[override]  # of text only
+        """The field `name`, or `default`."""
+        values = self._raw.get(name)
+        return default if values is None else "\n".join(map(decode_value, values))
+
+    def __getitem__(self, name: str) -> str:
+        return "\n".join(map(decode_value, self._raw[name]))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._raw
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """What the signals may look at. `text` is the mail's own words (quoted history left out) and
+    """What the signals may look at. `parts` are the mail's own; `text` is its own words (quoted history left out) and
     `whole` the beginning of all of it; "" until the body is read.
     """
 
-    headers: Mapping[str, str]
+    headers: Fields
     labels: tuple[str, ...]
     sender: Participant
     recipients: tuple[Participant, ...]
     copied: tuple[Participant, ...]
     subject: str
     has_references: bool
+    parts: Sequence[Part]
     kinds: frozenset[str]
     root_kind: str = ""
     is_contact: bool = False
@@ -43,35 +77,46 @@ class Evidence:
     html_images: int = 0
 
     @classmethod
-    def of(cls, message: NormalizedMessage, body: MailText | None, *, is_contact: bool = False) -> Evidence:
+    def of(
+        cls, message: NormalizedMessage, body: MailText | None, *, is_contact: bool = False, root: Part | None = None
+    ) -> Evidence:
         """From a message, with its `body` once that was read. `is_contact`: the author is, exactly, a contact or lead.
+
+        `root` is the message's tree of parts where somebody has decoded it already.
 
         Raises:
             MalformedMessageError: the payload is not a Gmail message.
         """
-        root = read_root(message.payload)
-        headers: dict[str, str] = {}
-        for name, value in decode_fields(root.headers or ()):
-            headers[name] = f"{headers[name]}\n{value}" if name in headers else value
-        text, has_quote = own_words(body) if body is not None else ("", False)
+        root = root or read_root(message.payload)
         parts = own_parts(root)
         kinds = {part.kind for part in parts}
-        links, images = _count_html(parts) if body is not None else (0, 0)
-        if any(part.kind == "text/calendar" and _METHOD.search(part.header("content-type")) for part in parts):
+        if "text/calendar" in kinds and any(
+            part.kind == "text/calendar" and _METHOD.search(part.header("content-type")) for part in parts
+        ):
             kinds.add("text/calendar;method")
-        return cls(
-            headers=headers,
+        sealed = cls(
+            headers=Fields(root.headers or ()),
             labels=message.labels,
             sender=message.sender or Participant(""),
             recipients=message.to,
             copied=message.cc,
             subject=message.subject,
             has_references=bool(message.references),
+            parts=parts,
             kinds=frozenset(kinds),
             root_kind=root.kind,
             is_contact=is_contact,
+        )
+        return sealed if body is None else sealed.opened(body)
+
+    def opened(self, body: MailText) -> Evidence:
+        """The same with the `body` of the mail, now that it was read."""
+        text, has_quote = own_words(body)
+        links, images = (0, 0) if has_quote else _count_html(self.parts)  # beside a quote nobody knows whose they are
+        return dataclasses.replace(
+            self,
             text=text,
-            whole=body.text[:_MAX_WHOLE] if body is not None else "",
+            whole=body.text[:_MAX_WHOLE],
             has_quote=has_quote,
             html_links=links,
             html_images=images,
@@ -79,7 +124,7 @@ class Evidence:
 
     def header(self, name: str) -> str:
         """The field `name` (lower case), trimmed and in lower case; repeated ones on lines of their own; "" if missing."""
-        return self.headers.get(name, "").strip().lower()
+        return self.headers.get(name).strip().lower()
 
     @functools.cached_property
     def lower(self) -> str:
@@ -89,7 +134,14 @@ class Evidence:
     @functools.cached_property
     def bag(self) -> collections.Counter[str]:
         """How often each of its own words occurs, lower case."""
-        return collections.Counter(self.lower.translate(_PUNCTUATION).split())
+        text = self.lower
+        if text.isascii():
+            return collections.Counter(text.translate(_PUNCTUATION).split())
+        # Letter by letter takes fifty times as long outside of ASCII; no byte of another letter is one of ASCII.
+        text = text.encode("utf-8", "surrogatepass").translate(_BYTES).decode("utf-8", "surrogatepass")
+        for mark, instead in _OTHER_PUNCTUATION:
+            text = text.replace(mark, instead)
+        return collections.Counter(text.split())
 
     @functools.cached_property
     def words(self) -> int:
@@ -98,7 +150,7 @@ class Evidence:
 
     def says(self, words: frozenset[str]) -> bool:
         """Whether one of `words` occurs: cheap enough to ask before a pattern. True where the text is not all ASCII."""
-        return not words.isdisjoint(self.bag) or not self.lower.isascii()
+        return not self.bag.keys().isdisjoint(words) or not self.lower.isascii()
 
     @functools.cached_property
     def links(self) -> int:
@@ -169,7 +221,9 @@ _NOBODY: Final = frozenset(
 _MAX_HTML: Final = 200_000
 _METHOD: Final = re.compile(r";\s*method\s*=", re.IGNORECASE)
 _MAX_WHOLE: Final = 8_000
-_PUNCTUATION: Final = {ord(char): " " for char in '.,;:!?()[]{}<>"/=&*_|~+#%$\\-–—…“”'} | {0x2019: "'"}
+_PUNCTUATION: Final = {ord(char): " " for char in '.,;:!?()[]{}<>"/=&*_|~+#%$\\-'}
+_BYTES: Final = bytes.maketrans(bytes(_PUNCTUATION), b" " * len(_PUNCTUATION))
+_OTHER_PUNCTUATION: Final = (*((mark, " ") for mark in "–—…“”"), ("’", "'"))
 _QUOTE_START: Final = re.compile(
     r"^[ \t>]*(?:-{2,} ?(?:original message|forwarded (?:message|by)|ursprüngliche nachricht|message d'origine|mensaje original)"
     r"|begin forwarded message|_{10,}\s*\n\s*from:|on .{5,120}wrote:\s*$|am .{5,120}schrieb.{0,80}:\s*$|le .{5,120}a écrit\s?:\s*$"
@@ -177,6 +231,9 @@ _QUOTE_START: Final = re.compile(
     r"|[^\n@]{1,80}@[^\n@]{1,60}(?:\n[^\n@]{0,40})?\bon \d{2}/\d{2}/\d{2,4} \d{2}:\d{2})",
     re.I | re.M,
 )
+_QUOTE_HINTS: Final = ("--", "__________", "forwarded", "from:", "wrote:", "chr", "a écr", "ó:")
+"""What _QUOTE_START cannot do without, but for its last form. No i, k and s in them: there upper and lower case know other letters."""
+_QUOTE_DATE: Final = re.compile(r"on \d\d/")
 
 
 def own_words(body: MailText) -> tuple[str, bool]:
@@ -186,15 +243,26 @@ def own_words(body: MailText) -> tuple[str, bool]:
     for span in sorted((span for span in body.spans if span.kind == "quote"), key=lambda one: -one.start):
         text = text[: span.start] + text[span.end :]
         has_quote = True
-    found = _QUOTE_START.search(text[:_MAX_LOOKED_AT])
-    if found:
-        text, has_quote = text[: found.start()], True
-    kept = [line for line in text.splitlines() if not line.lstrip().startswith(">")]
-    if len(kept) < len(text.splitlines()):
-        text, has_quote = "\n".join(kept), True
+    start = quote_start(text[:_MAX_LOOKED_AT])
+    if start >= 0:
+        text, has_quote = text[:start], True
+    if ">" in text:
+        lines = text.splitlines()
+        kept = [line for line in lines if not line.lstrip().startswith(">")]
+        if len(kept) < len(lines):
+            text, has_quote = "\n".join(kept), True
     if len(text) > _MAX_LOOKED_AT:
         text = f"{text[: _MAX_LOOKED_AT * 3 // 4]}\n{text[-_MAX_LOOKED_AT // 4 :]}"
     return text, has_quote
+
+
+def quote_start(text: str) -> int:
+    """Where the first line is that says that a quote or a forwarded mail follows, or -1."""
+    lower = text.lower()
+    if any(hint in lower for hint in _QUOTE_HINTS) or ("@" in text and _QUOTE_DATE.search(lower)):
+        found = _QUOTE_START.search(text)
+        return found.start() if found else -1
+    return -1
 
 
 def local_part(address: str) -> str:

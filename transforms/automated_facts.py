@@ -25,14 +25,18 @@ class Fact:
     kind: FactKind
     source: str
     holds: Callable[[Evidence], bool]
+    reads: bool = False
+    """Whether it looks at the text, so that it may hold once that was read though it did not before."""
 
 
 FACTS: Final[list[Fact]] = []
 
 
-def _fact(name: str, kind: FactKind, source: str) -> Callable[[Callable[[Evidence], bool]], Callable[[Evidence], bool]]:
+def _fact(
+    name: str, kind: FactKind, source: str, *, reads: bool = False
+) -> Callable[[Callable[[Evidence], bool]], Callable[[Evidence], bool]]:
     def register(holds: Callable[[Evidence], bool]) -> Callable[[Evidence], bool]:
-        FACTS.append(Fact(name, kind, source, holds))
+        FACTS.append(Fact(name, kind, source, holds, reads))
         return holds
 
     return register
@@ -75,9 +79,7 @@ def _(mail: Evidence) -> bool:
 @_fact("mailer-daemon", "bounce", "local parts and names of mail systems (RFC 5321 section 6.1, RFC 2142 section 5)")
 def _(mail: Evidence) -> bool:
     if _DAEMON.match(mail.local) and "list-unsubscribe" not in mail.headers and "list-id" not in mail.headers:
-        return bool(_DAEMON.match(mail.local)) and (
-            not mail.local.startswith("bounce") or bool(BOUNCE_SUBJECT.match(mail.subject))
-        )
+        return not mail.local.startswith("bounce") or bool(BOUNCE_SUBJECT.match(mail.subject))
     return _is_postmaster(mail) and bool(BOUNCE_SUBJECT.match(mail.subject))
 
 
@@ -98,7 +100,10 @@ _MARKS: Final = (
     "transcript of session", "while talking to", "smtp error", "smtp server", "said: 5", "said: 4", "returned message", "original message follows", "message headers follow",
     "copy of the original", "copy of your message", "copy of the message", "return-path:", "undeliverable", "domain name not found", "status: 5.", "status: 4.",
 )  # fmt: skip
-_CODE: Final = re.compile(r"\b[45]\d\d[ -]+[45]\.\d\.\d|\b55[0-4] ")
+_MARKS_IN: Final = tuple(mark.encode() for mark in _MARKS)
+_CODE: Final = re.compile(
+    r"[45](?<!\w[45])(?:\d\d[ -]+[45]\.\d\.\d|(?<=5)5[0-4] )"
+)  # looks back: so a search may skip to a digit
 _ORIGINALS: Final = frozenset({"message/rfc822", "text/rfc822-headers", "message/rfc822-headers"})
 _COPY: Final = re.compile(
     r"original (?:message|mail)|below this line|headers? follow|copy of (?:the|your)|message reads|^(?:received|return-path|message-id|from): ",
@@ -109,39 +114,45 @@ _FIRST_PERSON: Final = re.compile(r"\b(?:i|my|me|mine|ich|mir|mich|meine?n?|je|m
 _ADDRESS: Final = re.compile(r"[^\s@<>]@[\w-]+\.\w")
 
 
-@_fact("bounce-report", "bounce", "subject and text of a delivery report without its form")
+@_fact("bounce-report", "bounce", "subject and text of a delivery report without its form", reads=True)
 def _(mail: Evidence) -> bool:
     """A postmaster needs only say so; anybody else also has to name an address or a server, and not to write a letter."""
     start = mail.whole
     if not start:
         return False
-    copy = _COPY.search(start)
-    own = start[: copy.start()] if copy else start
-    is_letter = bool(mail.greeted) or bool(_FIRST_PERSON.search(own))
-    says_so = bool(BOUNCE_TEXT.search(start))
     marks = _count_marks(start)
     if _is_postmaster(mail) or mail.headers.get("return-path", "x").strip() == "<>":
-        return (marks > 0 or says_so) and not (mail.greeted and is_letter)
+        if mail.greeted:  # a postmaster's letter
+            return False
+        return marks > 0 or bool(BOUNCE_TEXT.search(start))
+    is_answer = bool(_ANSWER.match(mail.subject))
     if marks >= 4 and not mail.greeted:
-        return not _ANSWER.match(mail.subject)
-    if is_letter or _ANSWER.match(mail.subject):
-        return False
-    if _MAYBE_SYSTEM.match(mail.local) and marks > 0:
-        return True
+        return not is_answer
+    is_system = marks > 0 and bool(_MAYBE_SYSTEM.match(mail.local))
+    says_subject = bool(BOUNCE_SUBJECT.match(mail.subject))
     has_original = bool(mail.kinds & _ORIGINALS)
-    if BOUNCE_SUBJECT.match(mail.subject):
-        return says_so and (marks > 0 or has_original or bool(_ADDRESS.search(own)))
-    return says_so and (marks >= 2 or has_original)
+    if is_answer or mail.greeted or not (is_system or says_subject or has_original or marks >= 2):
+        return False  # nearly all mail: what follows looks at every letter of the text
+    copy = _COPY.search(start)
+    own = start[: copy.start()] if copy else start
+    if _FIRST_PERSON.search(own):
+        return False
+    if is_system:
+        return True
+    is_sure = has_original or marks >= (1 if says_subject else 2) or (says_subject and bool(_ADDRESS.search(own)))
+    return is_sure and bool(BOUNCE_TEXT.search(start))
 
 
 def _count_marks(text: str) -> int:
     """How many different marks of a transcript `text` holds."""
-    lower = text.lower()
-    return sum(mark in lower for mark in _MARKS) + bool(_CODE.search(lower))
+    if "\u0130" in text or "\u212a" in text:  # the two letters outside of ASCII that have an i or k as their lower case
+        text = text.lower()
+    lower = text.encode("utf-8", "surrogatepass").lower()
+    return sum(mark in lower for mark in _MARKS_IN) + bool(_CODE.search(text))
 
 
-_RESPONDER_FIELDS: Final = (
-    "x-autoreply", "x-autorespond", "x-autoresponder", "x-auto-reply", "x-auto-respond", "x-mail-autoreply", "x-autoreply-from", "x-vacation", "x-fc-machinegenerated",
+_RESPONDER_FIELDS: Final = frozenset(
+    ["x-autoreply", "x-autorespond", "x-autoresponder", "x-auto-reply", "x-auto-respond", "x-mail-autoreply", "x-autoreply-from", "x-vacation", "x-fc-machinegenerated"]
 )  # fmt: skip
 _PROGRAM: Final = (
     r"(?:auto(?:matic(?:ally)?|mated|matische?r?)?[- ]?(?:reply|response|responder|generated reply|respuesta|antwort|svar|antwoord)\b|auto\s*:|out[- ]of[- ](?:the[- ])?office(?: (?:auto ?-?reply|notification|message|response))?\s*:|ooo\s*:|"
@@ -168,7 +179,7 @@ def _(mail: Evidence) -> bool:
 
 @_fact("responder-field", "reply", "fields of vacation programs and autoresponders")
 def _(mail: Evidence) -> bool:
-    if any(mail.header(name) not in {"", "no", "false", "0"} for name in _RESPONDER_FIELDS):
+    if any(mail.header(name) not in {"", "no", "false", "0"} for name in _RESPONDER_FIELDS & mail.headers.keys()):
         return True
     marks = (
         mail.header("precedence") in {"auto_reply", "auto-reply"},
@@ -187,6 +198,7 @@ def _(mail: Evidence) -> bool:
     "away-subject",
     "reply",
     "subject prefixes of Exchange and others that set no field, by language; a vaguer subject together with the text",
+    reads=True,
 )
 def _(mail: Evidence) -> bool:
     if _REPLY_SUBJECT.match(mail.subject):
@@ -195,7 +207,7 @@ def _(mail: Evidence) -> bool:
     return not is_letter and bool(_AWAY_SUBJECT.match(mail.subject)) and bool(_REPLY_TEXT.search(mail.text[:2000]))
 
 
-@_fact("away-note", "reply", "an away note from a program that says so in some other field")
+@_fact("away-note", "reply", "an away note from a program that says so in some other field", reads=True)
 def _(mail: Evidence) -> bool:
     says_auto = mail.header("auto-submitted") not in {"", "no"}
     by_program = (
@@ -226,7 +238,12 @@ def _(mail: Evidence) -> bool:
     return "calendarmessage" in mail.header("content-class")
 
 
-@_fact("meeting-notice", "calendar", "subject prefixes of calendar programs beside a calendar file, or their sender")
+@_fact(
+    "meeting-notice",
+    "calendar",
+    "subject prefixes of calendar programs beside a calendar file, or their sender",
+    reads=True,
+)
 def _(mail: Evidence) -> bool:
     has_file = bool(mail.kinds & {"text/calendar", "application/ics"})
     if mail.sender.address == "calendar-notification@google.com":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from .automated_evidence import ROBOT, Evidence, Signals, few, is_role_address, local_part
@@ -14,92 +15,140 @@ _signal = TEXT_SIGNALS.add
 _WORD: Final = re.compile(r"[^\W\d_]{3,}")
 
 
-class _Said:
-    """A pattern that is tried only on a text that holds one of `words`, for most texts hold none."""
+class Said:
+    """Whether a text says one of many things, asked cheaply: it has to hold one of `words` first of all.
 
-    def __init__(self, words: str, pattern: str) -> None:
+    `phrases` are looked for as they stand; a pattern only where one of its hints occurs, which it cannot do without.
+    """
+
+    def __init__(self, words: str, phrases: str, patterns: Mapping[str, str]) -> None:
         self._words = frozenset(words.split())
-        self._pattern = re.compile(pattern)
+        self._phrases = phrases.split("|")
+        self.patterns = [(hints.split("|"), re.compile(pattern)) for hints, pattern in patterns.items()]
 
     def __call__(self, mail: Evidence) -> bool:
-        return mail.says(self._words) and self._pattern.search(mail.lower) is not None
+        """Whether the text of `mail` does."""
+        if not mail.says(self._words):
+            return False
+        holds = mail.lower.__contains__
+        return any(map(holds, self._phrases)) or any(
+            any(map(holds, hints)) and pattern.search(mail.lower) is not None for hints, pattern in self.patterns
+        )
 
 
 class _Phrases:
     """Phrases by their first word, so that only those whose first word occurs are looked for."""
 
     def __init__(self, phrases: str) -> None:
-        self._by_word: dict[str, list[str]] = {}
+        self._by_word: dict[str, dict[str, list[str]]] = {}
         for phrase in phrases.split("|"):
-            self._by_word.setdefault(phrase.split()[0].rstrip(":"), []).append(phrase)
+            begun = self._by_word.setdefault(phrase.split()[0].rstrip(":"), {})
+            begun.setdefault(" ".join(phrase.split()[:2]), []).append(phrase)
 
     def count(self, mail: Evidence) -> int:
         """How many different phrases the text holds."""
         text = mail.lower
-        return sum(phrase in text for word in self._by_word.keys() & mail.bag.keys() for phrase in self._by_word[word])
+        return sum(
+            phrase in text
+            for word in self._by_word.keys() & mail.bag.keys()
+            for start, phrases in self._by_word[word].items()
+            if len(phrases) == 1 or start in text
+            for phrase in phrases
+        )
 
 
-_unsubscribes: Final = _Said(
+unsubscribes: Final = Said(
     "unsubscribe unsubscribed unsubscribing unsubscription opt optout sign signoff remove removed stop cancel discontinue leave preferences subscription settings profile "
     "abmelden abbestellen baja suscripción disiscriverti uitschrijven afmelden",
-    r"opt[- ]?out|sign[- ]off|signoff|(?:be |get )?removed? (?:from|me)|(?:stop|cancel|discontinue) (?:receiv|these|your subscr|email)|leave the list|"
-    r"(?:change|manage|update|edit) (?:your )?(?:e-?mail )?(?:preferences|subscription|settings|profile)|email preferences|notification settings|abmelden|abbestell|"
-    r"désabonn|désinscri|darse de baja|cancelar (?:la )?suscripci|disiscri|annulla l.iscrizione|uitschrijven|afmelden|avregistrera|odhlásit|wypisz|отписат|配信停止|退订",
+    "leave the list|email preferences|notification settings|abmelden|abbestell|désabonn|désinscri|darse de baja|disiscri|uitschrijven|afmelden|avregistrera|odhlásit|wypisz|отписат|配信停止|退订",
+    {
+        "opt": r"opt[- ]?out",
+        "sign": r"sign[- ]?off",
+        "remove": r"removed? (?:from|me)",
+        "stop |cancel |discontinue ": r"(?:stop|cancel|discontinue) (?:receiv|these|your subscr|email)",
+        "preferences|subscription|settings|profile": r"(?:change|manage|update|edit) (?:your )?(?:e-?mail )?(?:preferences|subscription|settings|profile)",
+        "suscripci": r"cancelar (?:la )?suscripci",
+        "iscrizione": r"annulla l.iscrizione",
+    },
 )
 
 
 @_signal("unsubscribe-text", "marketing", "the text says how to be taken off", 2.0)
 def _(mail: Evidence) -> float:
-    return "unsubscri" in mail.lower or _unsubscribes(mail)
+    return "unsubscri" in mail.lower or unsubscribes(mail)
 
 
-_needs_browser: Final = _Said(
+needs_browser: Final = Said(
     "browser trouble cannot unable can't version add",
-    r"view (?:it |this |the )?(?:e-?mail |message |newsletter |page )?(?:in|on|with) (?:a |your |the )?(?:web|browser)|trouble (?:viewing|reading)|"
-    r"(?:can.?t|cannot|unable to) (?:see|view|read) (?:this|the)|web version|online version|html version|im browser|add (?:us|\S{3,60}@\S{3,60}) to your",
+    "web version|online version|html version|im browser",
+    {
+        "view ": r"view (?:it |this |the )?(?:e-?mail |message |newsletter |page )?(?:in|on|with) (?:a |your |the )?(?:web|browser)",
+        "trouble ": r"trouble (?:viewing|reading)",
+        " see th| view th| read th": r"(?:can.?t|cannot|unable to) (?:see|view|read) (?:this|the)",
+        "add ": r"add (?:us|\S{3,60}@\S{3,60}) to your",
+    },
 )
 
 
 @_signal("browser-text", "marketing", "view in browser, images, HTML version", 1.4)
 def _(mail: Evidence) -> float:
-    return _needs_browser(mail)
+    return needs_browser(mail)
 
 
-_says_why: Final = _Said(
+says_why: Final = Said(
     "receive receiving received sent getting subscribed registered signed opted because valued member subscriber mailing distribution list future forward friend",
-    r"you(?:'re| are| have| were)? (?:now )?(?:receiv(?:ed?|ing)|been sent|getting|got) (?:this|these|our)|(?:message|e-?mail|mail|newsletter) (?:was|is|has been) (?:being )?"
-    r"sent (?:to|by|from|on behalf)|you (?:are |have |'?re )?(?:subscribed|registered|signed up|opted)|because you|as a (?:valued|registered|subscri|member)|"
-    r"(?:your|our) (?:mailing|e-?mail|distribution) list|future (?:e-?mails|mailings|messages|issues)|forward (?:this|it) to a (?:friend|colleague)|tell a friend",
+    "because you|tell a friend",
+    {
+        "receiv|been sent|getting |got ": r"you(?:'re| are| have| were)? (?:now )?(?:receiv(?:ed?|ing)|been sent|getting|got) (?:this|these|our)",
+        "sent ": r"(?:message|mail|newsletter) (?:was|is|has been) (?:being )?sent (?:to|by|from|on behalf)",
+        "subscribed|registered|signed up|opted": r"you (?:are |have |'?re )?(?:subscribed|registered|signed up|opted)",
+        "as a ": r"as a (?:valued|registered|subscri|member)",
+        " list": r"our (?:mailing|e-?mail|distribution) list",
+        "future ": r"future (?:e-?mails|mailings|messages|issues)",
+        "forward ": r"forward (?:this|it) to a (?:friend|colleague)",
+    },
 )
 
 
 @_signal("why-you-text", "marketing", "you receive this because", 1.6)
 def _(mail: Evidence) -> float:
-    return _says_why(mail)
+    return says_why(mail)
 
 
-_says_program: Final = _Said(
+says_program: Final = Said(
     "reply respond automated automatic automatically auto system computer generated unattended unmonitored monitored notification courtesy antworten nachricht responda",
-    r"(?:do not|don.t|please do ?n.t|not|cannot|no need to) (?:reply|respond)|automat(?:ed|ic|ically) (?:e-?mail|message|notif|generat|reply|sent|response|system)|"
-    r"(?:auto|system|computer)[- ]generated|automatically (?:by|from|generated|sent)|unattended|unmonitored|not monitored|this is an? (?:automat|notification|system|courtesy)|"
-    r"(?:sent|generated|created) (?:by|from) (?:the|an?|our) (?:system|automat|program|software)|nicht auf diese (?:e-?mail|nachricht)|ne pas répondre|no responda",
+    "unattended|unmonitored|not monitored|ne pas répondre|no responda",
+    {
+        " reply| respond": r"(?:don.t|please do ?n.t|not|no need to) (?:reply|respond)",
+        "automat": r"automat(?:ed|ic|ically) (?:e-?mail|message|notif|generat|reply|sent|response|system)|automatically (?:by|from|generated|sent)",
+        "generated": r"(?:auto|system|computer)[- ]generated",
+        "this is a": r"this is an? (?:automat|notification|system|courtesy)",
+        "sent by |sent from |ated by |ated from ": r"(?:sent|generated|created) (?:by|from) (?:the|an?|our) (?:system|automat|program|software)",
+        "nicht auf diese ": r"nicht auf diese (?:e-?mail|nachricht)",
+    },
 )
 
 
 @_signal("automatic-text", "transactional", "the text says that a program wrote it", 2.0)
 def _(mail: Evidence) -> float:
-    return _says_program(mail)
+    return says_program(mail)
 
 
-_has_imprint: Final = _Said(
+has_imprint: Final = Said(
     "copyright rights privacy terms trademark trademarks impressum vorbehalten c",
-    r"©|\(c\) ?(?:19|20)\d\d|copyright|all rights reserved|privacy (?:policy|statement)|terms (?:of (?:use|service)|and conditions)|trademark|\bimpressum\b|alle rechte vorbehalten",
+    "©|copyright|all rights reserved|trademark|alle rechte vorbehalten",
+    {
+        "(c)": r"\(c\) ?(?:19|20)\d\d",
+        "privacy ": r"privacy (?:policy|statement)",
+        "terms ": r"terms (?:of (?:use|service)|and conditions)",
+        "impressum": r"\bimpressum\b",
+    },
 )
 
 
 @_signal("imprint", "marketing", "copyright, privacy policy, all rights reserved", 1.0)
 def _(mail: Evidence) -> float:
-    return _has_imprint(mail)
+    return has_imprint(mail)
 
 
 _ACTIONS: Final = _Phrases(
@@ -194,10 +243,16 @@ def _(mail: Evidence) -> float:
     return few(named, 6) if named >= 2 else 0.0
 
 
+_MASS: Final = re.compile(
+    r"\b(?:dear|hello|hi|greetings|attention|welcome),? (?:valued |fellow |our |all |preferred |new )?(?:customers?|members?|subscribers?|readers?|friends?|investors?|users?|colleagues?|sirs?|madam|alumni|clients?|shoppers?|travell?ers?|professionals?|guests?|website|participants?|there)\b"
+)
+_MASS_HINTS: Final = ("dear", "hello", "hi ", "hi,", "greetings", "attention", "welcome")
+
+
 @_signal("mass-greeting", "marketing", "dear customer, dear member, hello friends", 1.2)
 def _(mail: Evidence) -> float:
-    pattern = r"\b(?:dear|hello|hi|greetings|attention|welcome),? (?:valued |fellow |our |all |preferred |new )?(?:customers?|members?|subscribers?|readers?|friends?|investors?|users?|colleagues?|sirs?|madam|alumni|clients?|shoppers?|travell?ers?|professionals?|guests?|website|participants?|there)\b"
-    return re.search(pattern, mail.lower[:800]) is not None
+    start = mail.lower[:800]
+    return any(map(start.__contains__, _MASS_HINTS)) and _MASS.search(start) is not None
 
 
 @_signal("personal-greeting", "person", "the text begins with somebody's first name", -0.8)
@@ -216,11 +271,12 @@ def _(mail: Evidence) -> float:
 _NAME_LINE: Final = re.compile(
     r"(?:[-–~*] ?)?[A-ZÄÖÜÉ][\w'.-]{0,14}(?: [A-ZÄÖÜÉ][\w'.-]{0,16}){0,3},?(?: (?:PhD|MBA|CPA|PE|Jr|Sr)\.?)?"
 )
+_NAME_STARTS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÜÉ-–~*")
 
 
 def _signed(mail: Evidence) -> set[str]:
     """The words of lines that hold nothing but a name, lower case."""
-    lines = (line for line in mail.lines if len(line) < 50 and not line[0].islower() and _NAME_LINE.fullmatch(line))
+    lines = (line for line in mail.lines if len(line) < 50 and line[0] in _NAME_STARTS and _NAME_LINE.fullmatch(line))
     return {word.lower() for line in lines for word in _WORD.findall(line)}
 
 
@@ -313,6 +369,11 @@ def _(mail: Evidence) -> float:
     return min(1.0, max(0.0, (mail.words - 150) / 500))
 
 
+_SUM: Final = re.compile(r"[$€£] ?\d")
+
+
 @_signal("loud-text", "marketing", "exclamation marks and sums of money", 0.6)
 def _(mail: Evidence) -> float:
-    return min(1.0, (mail.lower.count("!") + len(re.findall(r"[$€£] ?\d", mail.lower))) / max(mail.words, 50) * 20)
+    text = mail.lower
+    sums = len(_SUM.findall(text)) if "$" in text or "€" in text or "£" in text else 0
+    return min(1.0, (text.count("!") + sums) / max(mail.words, 50) * 20)

@@ -21,9 +21,9 @@ from .correspondence import ADDRESS, MESSAGE_ID, Correspondence
 from .crm_directory import CrmDirectory
 from .engagement_id import content_digest, engagement_id, rank
 from .errors import DealmailError, TransientError
-from .gmail_payload import read_envelope
+from .gmail_payload import Part, read_envelope, read_root
 from .headers import decode_fields, every
-from .plain_text import read_text
+from .plain_text import read_body
 from .records import CustomerMail, Decision, Direction, Failure, MailText, NormalizedMessage, Participant
 
 PHASE: Final = "select"
@@ -33,7 +33,7 @@ MAX_TEXT_BYTES: Final = 1_000_000
 MAX_CONTEXT: Final = 25
 """References that are looked up: the one that started the thread and the newest."""
 
-ReadText = Callable[[bytes, int], MailText]
+ReadBody = Callable[[Part, int], MailText]
 Clock = Callable[[], dt.datetime]
 
 
@@ -50,7 +50,7 @@ def select(
     correspondence: Correspondence,
     *,
     now: dt.datetime,
-    read: ReadText = read_text,
+    read: ReadBody = read_body,
     on_shadow: Callable[[str, str], None] | None = None,
 ) -> CustomerMail | Decision:
     """What becomes of `message`: imported with its text and links, or dropped by the first gate that speaks against it.
@@ -70,18 +70,20 @@ def select(
     if not links:
         return Decision(message.claim, "dropped", decisions.CRM_NO_MATCH)
     rule_set = automated.rule_set(directory.settings)
+    root = read_root(message.payload)
     verdict = None
     body: MailText | None = None
     if direction == "inbound":
         person = message.sender is not None and directory.is_person(message.sender.address)
-        verdict = automated.hard_verdict(rule_set, Evidence.of(message, None, is_contact=person), directory.settings)
+        evidence = Evidence.of(message, None, is_contact=person, root=root)
+        verdict = automated.hard_verdict(rule_set, evidence, directory.settings)
         if verdict.kind is None:
-            body = read(message.payload, MAX_TEXT_BYTES)
-            evidence = Evidence.of(message, body, is_contact=person)
-            verdict = automated.judge(rule_set, evidence, directory.settings)
+            body = read(root, MAX_TEXT_BYTES)
+            evidence = evidence.opened(body)
+            verdict = automated.judge(rule_set, evidence, directory.settings, automated.TEXT_FACTS)
             shadow = automated.shadow_rule_set(directory.settings)
             if shadow is not None and on_shadow is not None:
-                other = automated.judge(shadow, evidence, directory.settings)
+                other = automated.judge(shadow, evidence, directory.settings, automated.TEXT_FACTS)
                 on_shadow(verdict.kind or "person", other.kind or "person")
         if verdict.kind is not None:
             context = () if verdict.is_hard else overturning(message, correspondence)
@@ -95,7 +97,7 @@ def select(
                     verdict.signals,
                     context,
                 )
-    body = body or read(message.payload, MAX_TEXT_BYTES)
+    body = body or read(root, MAX_TEXT_BYTES)
     if direction == "outbound" and is_unsubscribe_request(message, body):
         signals = ("unsubscribe-request",)
         return Decision(message.claim, "dropped", decisions.AUTOMATED_MARKETING, rule_set.version, None, signals)

@@ -12,7 +12,7 @@ import pytest
 from dealmail.transforms.crm_directory import CrmDirectory, CrmRows
 from dealmail.transforms.engagement_id import usable
 from dealmail.transforms.normalize_messages import normalize
-from dealmail.transforms.plain_text import read_text
+from dealmail.transforms.plain_text import read_body
 from dealmail.transforms.records import ClaimedMessage, CustomerMail, Decision, FetchedMessage, NormalizedMessage
 from dealmail.transforms.select_customer_mail import select
 
@@ -72,7 +72,7 @@ def message(
 
 
 def decide(mail: NormalizedMessage, crm: CrmDirectory = CRM) -> CustomerMail | Decision:
-    return select(mail, crm, NoCorrespondence(), now=SENT_AT + dt.timedelta(days=1), read=read_text)
+    return select(mail, crm, NoCorrespondence(), now=SENT_AT + dt.timedelta(days=1), read=read_body)
 
 
 @pytest.mark.parametrize(

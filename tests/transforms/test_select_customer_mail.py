@@ -14,7 +14,7 @@ from apache_beam.testing.util import assert_that, equal_to
 from dealmail.transforms.crm_directory import CrmDirectory, CrmRows
 from dealmail.transforms.errors import StoreUnavailableError
 from dealmail.transforms.normalize_messages import normalize
-from dealmail.transforms.plain_text import read_text
+from dealmail.transforms.plain_text import read_body
 from dealmail.transforms.records import ClaimedMessage, CustomerMail, Decision, FetchedMessage
 from dealmail.transforms.select_customer_mail import SelectCustomerMail, select
 from dealmail.transforms.settings import TeamSettings
@@ -81,7 +81,7 @@ def message(
     return normalize(FetchedMessage(claim, json.dumps(answer).encode()))
 
 
-def decide(mail, crm=None, correspondence=None, read=read_text):
+def decide(mail, crm=None, correspondence=None, read=read_body):
     return select(mail, crm or directory(), correspondence or Correspondence(), now=NOW, read=read)
 
 
