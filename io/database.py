@@ -255,7 +255,7 @@ def _mariadb_connected(connection: Any, unused_record: Any) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "set session sql_mode='STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION',"
-            " time_zone='+00:00', innodb_lock_wait_timeout=20",
+            " time_zone='+00:00', innodb_lock_wait_timeout=20, group_concat_max_len=1073741824",  # else JSON lists are cut at 1 MiB
         )
 
 

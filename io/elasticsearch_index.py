@@ -1,7 +1,8 @@
 """The search index on Elasticsearch (8.x, and 9.x with the 8 client).
 
 Documents have ids of our own and external versions (external_gte), so writing one twice, or late, does no harm. The name
-`spec.index` is an alias; behind it is one real index, which `rebuilding` replaces.
+`spec.index` is an alias; behind it is one real index, which `rebuilding` replaces. How entries are written is in
+elasticsearch_bulk, what refusals mean in elasticsearch_errors.
 
 Only calls that Elasticsearch has without plugins, scripts or licences are used; readiness is asked by cluster.health.
 """
@@ -9,22 +10,22 @@ Only calls that Elasticsearch has without plugins, scripts or licences are used;
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import elastic_transport
 import elasticsearch
 import sqlalchemy as sa
-from elasticsearch import helpers
 
 from ..transforms.errors import StoreUnavailableError
 from . import elasticsearch_documents, search, secret_refs
-from .search import DONE, STALE, Hit, IndexedVersion, IndexEntry, IndexUnavailableError, Outcome, SearchQuery
+from .elasticsearch_bulk import BulkWriter
+from .elasticsearch_errors import translated
+from .search import Hit, IndexedVersion, IndexEntry, IndexUnavailableError, Outcome, SearchQuery
 
 Answer = elastic_transport.ObjectApiResponse[Any]
 
@@ -34,8 +35,6 @@ PAGE = 1000
 PATIENCE_S = 60.0
 REBUILD_HOURS = 24
 """What began to be filled earlier was left behind by a rebuild that was killed; the next one removes it."""
-BUSY_ATTEMPTS = 7
-LOST_ATTEMPTS = 3
 READ_ATTEMPTS = 4
 GC_DELETES = "1h"
 """How long the index remembers a delete's version. Elasticsearch's own 60 s are less than a stalled worker may take."""
@@ -46,41 +45,6 @@ LEASES_WAIT = 120
 def _filling(name: str) -> str:
     """The alias by which an index is written while it is being rebuilt; it goes when the index is dropped or done."""
     return f"{name}-filling"
-
-
-class _RetryError(Exception):
-    """Some items have to be sent again. `blocked`: no use before somebody acts."""
-
-    def __init__(self, reason: str, *, blocked: bool = False) -> None:
-        super().__init__(reason)
-        self.blocked = blocked
-
-
-def judge_item(status: int, error: Mapping[str, Any] | str | None) -> Outcome:
-    """What became of one bulk item, by its HTTP status and its error's type.
-
-    Raises:
-        _RetryError: it was not written and has to be sent again.
-    """
-    kind = str(error.get("type", "")) if isinstance(error, Mapping) else ""
-    if 200 <= status < 300 or (status == 404 and not error):  # the latter: deleted what was not there
-        return DONE
-    if status == 409:
-        return STALE
-    if kind == "cluster_block_exception" and isinstance(error, Mapping):
-        raise _RetryError(_block(str(error.get("reason", ""))), blocked=True)
-    if status == 404:  # index_not_found_exception: the alias is not there
-        raise _RetryError("search index: the alias is missing; run `dealmail index rebuild`", blocked=True)
-    if status == 429 or status >= 500:
-        raise _RetryError(f"search index: {status} {kind}")
-    return Outcome("refused", (kind or f"status_{status}")[:64])
-
-
-def _block(reason: str) -> str:
-    """A cluster block in our words. Its number says which (org.elasticsearch.cluster.metadata.IndexMetadata)."""
-    if "/12/" in reason:
-        return "search index is read-only: its disk is over the flood-stage watermark; free space, it lifts the block itself"
-    return "search index refuses writes: somebody set a block on it (index.blocks.*)"
 
 
 class ElasticsearchIndex:
@@ -122,6 +86,7 @@ class ElasticsearchIndex:
         port = url.port or (443 if url.drivername == "https" else 9200)
         host = f"[{url.host}]" if ":" in (url.host or "") else url.host
         self._client = elasticsearch.Elasticsearch(f"{url.drivername}://{host}:{port}/{url.database or ''}", **options)
+        self._bulk = BulkWriter(self._client, self._chunk, self._stopped, self._chance)
 
     def close(self) -> None:
         """Give connections back."""
@@ -134,7 +99,7 @@ class ElasticsearchIndex:
         Raises:
             StoreUnavailableError: the cluster does not answer, or something else has the alias's name.
         """
-        with _translated():
+        with translated():
             self._client.cluster.health(wait_for_status="yellow", timeout="30s")
             if self._client.indices.exists_alias(name=self._spec.index):
                 return
@@ -172,7 +137,7 @@ class ElasticsearchIndex:
     def rebuilding(self) -> Iterator[ElasticsearchIndex]:
         """A fresh index to fill, which gets the alias when the block ends without error; the old one is deleted then."""
         self.ensure()
-        with _translated():
+        with translated():
             behind = set(self._behind())
             for left in self._real().keys() - behind:  # of a rebuild that did not end
                 self._client.indices.delete(index=left, ignore_unavailable=True)
@@ -188,7 +153,7 @@ class ElasticsearchIndex:
         fresh._target = _filling(name)
         try:
             yield fresh
-            with _translated():
+            with translated():
                 self._client.indices.put_settings(index=name, settings={"refresh_interval": "1s"})
                 self._client.indices.refresh(index=name)
                 self._client.cluster.health(index=name, wait_for_status="yellow", timeout="30s")
@@ -197,7 +162,7 @@ class ElasticsearchIndex:
                 actions.append({"remove": {"index": name, "alias": _filling(name)}})
                 self._client.indices.update_aliases(actions=actions)
         except BaseException:  # also Ctrl-C: no half-filled index stays; raised again below
-            with contextlib.suppress(StoreUnavailableError), _translated():
+            with contextlib.suppress(StoreUnavailableError), translated():
                 self._client.indices.delete(index=name, ignore_unavailable=True)
             raise
         finally:
@@ -215,7 +180,7 @@ class ElasticsearchIndex:
 
     def refresh(self) -> None:
         """Make everything written so far visible to `search` and `scan`."""
-        with _translated():
+        with translated():
             self._client.indices.refresh(index=self._target)
 
     def compact(self) -> None:
@@ -229,11 +194,11 @@ class ElasticsearchIndex:
         """
         client = self._client.options(request_timeout=3600)
         period = "index.soft_deletes.retention_lease.period"
-        with _translated():
+        with translated():
             newest = max((at for at, _ in self._history()), default=-1)
             client.indices.put_settings(index=self._target, settings={period: "1s"})
         try:
-            with _translated():
+            with translated():
                 for _ in range(LEASES_WAIT):
                     if all(kept > newest for _, kept in self._history()) or self._stopped.wait(1):
                         break
@@ -245,7 +210,7 @@ class ElasticsearchIndex:
                 client.indices.forcemerge(index=self._target, only_expunge_deletes=True)
                 client.indices.flush(index=self._target, force=True, wait_if_ongoing=True)
         finally:
-            with _translated():
+            with translated():
                 client.indices.put_settings(index=self._target, settings={period: None})
 
     def _history(self) -> list[tuple[int, int]]:
@@ -262,24 +227,21 @@ class ElasticsearchIndex:
 
     # --- writing -------------------------------------------------------------------------------------------------------
     def put(self, entries: Sequence[IndexEntry]) -> list[Outcome]:
-        """Write entries in chunks; what became of each, in order.
-
-        Requests that got no answer are sent again but for what was acknowledged; rejections for load back off and send
-        less at once; a request that is refused as a whole is split until the entry to blame is found.
+        """Write entries in chunks (see elasticsearch_bulk); what became of each, in order.
 
         Raises:
             IndexUnavailableError: some entries are not written: no answer, load or a write block, to the end of patience.
         """
         filling = self._filling() if entries and self._target == self._spec.index else []
-        outcomes = self._put(entries, self._target)
+        outcomes = self._bulk.write(entries, self._target)
         for alias in filling:  # what takes the old index's place must not lack this, nor bring back what is deleted now
             try:
-                self._put(entries, alias)
+                self._bulk.write(entries, alias)
             except IndexUnavailableError:
-                with _translated():
+                with translated():
                     if self._client.indices.exists_alias(name=alias):
                         raise
-                outcomes = self._put(entries, self._target)  # the rebuild has ended meanwhile, and answers now
+                outcomes = self._bulk.write(entries, self._target)  # the rebuild has ended meanwhile, and answers now
         return outcomes
 
     def _filling(self) -> list[str]:
@@ -290,100 +252,6 @@ class ElasticsearchIndex:
         except StoreUnavailableError as error:
             raise IndexUnavailableError(str(error)) from None
         return [_filling(name) for name in found if int(name.rpartition("-")[2]) > begun_after]
-
-    def _put(self, entries: Sequence[IndexEntry], target: str) -> list[Outcome]:
-        outcomes: list[Outcome | None] = [None] * len(entries)
-        left = list(range(len(entries)))
-        count, busy, lost = self._chunk[0], 0, 0
-        while left:
-            before, reason = len(left), ""
-            try:
-                left = self._send(entries, left, outcomes, target, count)
-                continue
-            except _RetryError as error:
-                if error.blocked:
-                    raise self._gave_up(str(error), outcomes, dt.timedelta(seconds=30)) from None
-                reason, busy = str(error), busy + 1
-            except elasticsearch.ApiError as error:
-                kind = _kind(error)
-                if kind == "cluster_block_exception":
-                    raise self._gave_up(_block(str(error.body)), outcomes, dt.timedelta(seconds=30)) from None
-                if error.status_code not in {400, 413, 429} and error.status_code < 500:
-                    raise self._gave_up(f"search: HTTP {error.status_code} {kind}", outcomes) from None
-                left = [number for number in left if outcomes[number] is None]
-                if error.status_code in {400, 413}:
-                    if count == 1 or len(left) == 1:
-                        outcomes[left.pop(0)] = Outcome("refused", (kind or f"status_{error.status_code}")[:64])
-                        count = self._chunk[0]
-                    else:
-                        count = max(1, min(count, len(left)) // 2)
-                    continue
-                count = max(1, min(count, len(left)) // 2)
-                reason, busy = f"search: HTTP {error.status_code} {kind}", busy + 1
-            except elastic_transport.TransportError as error:
-                reason, lost = f"search: {type(error).__name__}", lost + 1
-            left = [number for number in left if outcomes[number] is None]
-            if len(left) < before:
-                busy, lost = min(busy, 1), min(lost, 1)  # it moves: patience starts again
-            if busy >= BUSY_ATTEMPTS or lost >= LOST_ATTEMPTS:
-                raise self._gave_up(reason, outcomes)
-            wait = min(2.0, 0.1 * 2 ** max(busy, lost)) * self._chance.uniform(0.5, 1.0)
-            if self._stopped.wait(wait):
-                raise self._gave_up("search: stopped", outcomes)
-        return [outcome for outcome in outcomes if outcome is not None]
-
-    def _send(
-        self,
-        entries: Sequence[IndexEntry],
-        left: Sequence[int],
-        outcomes: list[Outcome | None],
-        target: str,
-        count: int,
-    ) -> list[int]:
-        """Send `left` once and note what is known; [] when all of it is.
-
-        Raises:
-            _RetryError: some items have to be sent again (those without an outcome).
-            ApiError, TransportError: a request failed; what was sent before it is noted.
-        """
-        answers = helpers.streaming_bulk(
-            self._client,
-            (self._action(entries[number], target) for number in left),
-            chunk_size=count,
-            max_chunk_bytes=self._chunk[1],
-            raise_on_error=False,
-            max_retries=0,
-            require_alias=True,  # a missing index is never made by the way, with a guessed mapping
-        )
-        again: _RetryError | None = None
-        for number, (_, answer) in zip(left, answers, strict=True):
-            item = next(iter(answer.values()))
-            try:
-                outcomes[number] = judge_item(item.get("status", 500), item.get("error"))
-            except _RetryError as error:
-                again = error if again is None or error.blocked else again
-        if again is not None:
-            raise again
-        return []
-
-    @staticmethod
-    def _action(entry: IndexEntry, target: str) -> dict[str, Any]:
-        action: dict[str, Any] = {
-            "_op_type": "delete" if entry.document is None else "index",
-            "_index": target,
-            "_id": elasticsearch_documents.document_id(entry.team_id, entry.engagement_id),
-            "version": entry.version,
-            "version_type": "external_gte",
-        }
-        if entry.document is not None:
-            action["_source"] = elasticsearch_documents.source(entry.document)
-        return action
-
-    @staticmethod
-    def _gave_up(
-        reason: str, outcomes: Sequence[Outcome | None], retry_after: dt.timedelta | None = None
-    ) -> IndexUnavailableError:
-        return IndexUnavailableError(reason, outcomes, retry_after=retry_after)
 
     def delete_team(self, team_id: str) -> int:
         """Delete everything of a team; how many. By-query deletes are left alone: small servers do not have them."""
@@ -420,7 +288,7 @@ class ElasticsearchIndex:
 
         With `patient` also one that got no answer.
         """
-        with _translated():
+        with translated():
             for left in reversed(range(READ_ATTEMPTS)):
                 try:
                     answer = ask()
@@ -444,12 +312,12 @@ class ElasticsearchIndex:
             StoreUnavailableError: no answer.
         """
         self.refresh()
-        with _translated():
+        with translated():
             pit = self._client.open_point_in_time(index=self._target, keep_alive="5m")["id"]
         try:
             after: list[Any] | None = None
             while True:
-                with _translated():
+                with translated():
                     answer = self._client.search(
                         pit={"id": pit, "keep_alive": "5m"},
                         query=elasticsearch_documents.filtered(
@@ -493,27 +361,3 @@ class ElasticsearchIndex:
             for key, found in zip(keys, answer["docs"], strict=True)
             if found.get("found")
         }
-
-
-def _kind(error: elasticsearch.ApiError) -> str:
-    """The error's type as Elasticsearch names it; never its reason, which may quote a document."""
-    body = error.body
-    inner = body.get("error") if isinstance(body, Mapping) else None
-    return str(inner.get("type", "")) if isinstance(inner, Mapping) else ""
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except elasticsearch.ApiError as error:
-        kind = _kind(error)
-        if kind == "media_type_header_exception":
-            text = "search: this server does not talk to the Elasticsearch 8 client; use Elasticsearch 8 or 9"
-        elif kind == "cluster_block_exception":
-            text = _block(str(error.body))
-        else:
-            text = f"search: HTTP {error.status_code} {kind}"
-        raise StoreUnavailableError(text) from None
-    except elastic_transport.TransportError as error:
-        raise StoreUnavailableError(f"search: {type(error).__name__}") from None

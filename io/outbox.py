@@ -108,7 +108,7 @@ class Outbox:
     def drain(self, limit: int) -> int:
         """Index up to `limit` waiting rows, oldest first; how many. 0 where nothing waits or the index is down (noted).
 
-        The next batch's documents are read while the index takes the one before.
+        The next batch's documents are read, and the batch before is taken off the outbox, while the index takes one.
 
         Raises:
             StoreUnavailableError: the database cannot be reached.
@@ -117,15 +117,18 @@ class Outbox:
             return 0
         indexed = 0
         waiting = self._waiting(limit)
-        batch = next(waiting, None)
-        entries = self._entries(batch) if batch else []
+        batch, entries = self._next(waiting)
+        if not batch:
+            return 0
         with concurrent.futures.ThreadPoolExecutor(1, "outbox") as writer:
+            writing = writer.submit(self._put, entries)
             while batch:
-                written = writer.submit(self._put, entries)
-                following = next(waiting, None)
-                prepared = self._entries(following) if following else []
-                indexed += self._settle(batch, entries, *written.result())
-                if self.down:
+                following, prepared = self._next(waiting)
+                outcomes, error = writing.result()
+                if error is None and following:  # first of all: the index must not wait for the database
+                    writing = writer.submit(self._put, prepared)
+                indexed += self._settle(batch, entries, outcomes, error)
+                if error is not None:
                     break
                 batch, entries = following, prepared
         return indexed
@@ -186,12 +189,21 @@ class Outbox:
         )
         same = sa.and_(engagement.c.team_id == page.c.team_id, engagement.c.id == page.c.engagement_id)
         query = (  # the page first: else the texts of all that waits would be measured
-            sa.select(page.c.team_id, page.c.engagement_id, page.c.version, page.c.enqueued_at, documents.text_size())
+            sa.select(
+                page.c.team_id,
+                page.c.engagement_id,
+                page.c.version,
+                documents.time_text(page.c.enqueued_at),
+                documents.text_size(),
+            )
             .select_from(page.outerjoin(engagement, same))
             .order_by(page.c.enqueued_at, page.c.team_id, page.c.engagement_id)
         )
         with self._database.reading() as connection:
-            return [_Waiting(*row) for row in connection.execute(query)]
+            return [
+                _Waiting(team_id, engagement_id, version, documents.time_read(at), size)
+                for team_id, engagement_id, version, at, size in connection.execute(query)
+            ]
 
     def _waiting(self, limit: int) -> Iterator[list[_Waiting]]:
         """Batches of waiting rows, oldest first, no row twice."""
@@ -211,8 +223,14 @@ class Outbox:
             later = sa.or_(_row.enqueued_at > last.enqueued_at, sa.and_(_row.enqueued_at == last.enqueued_at, beyond))
             conditions = [may, _row.enqueued_at >= last.enqueued_at, later]
 
+    def _next(self, waiting: Iterator[list[_Waiting]]) -> tuple[list[_Waiting], list[IndexEntry]]:
+        batch = next(waiting, [])
+        return batch, self._entries(batch)
+
     def _entries(self, batch: Sequence[_Waiting]) -> list[IndexEntry]:
         """What to write for these rows: the engagement as it is now, or its removal where it is no more."""
+        if not batch:
+            return []
         with self._database.reading() as connection:
             found = documents.read_documents(connection, [row.key for row in batch])
         entries = []

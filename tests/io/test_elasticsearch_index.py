@@ -14,8 +14,9 @@ import pytest
 import sqlalchemy as sa
 from slow_proxy import SlowProxy
 
-from dealmail.io import elasticsearch_documents, elasticsearch_index, index_check, removal, schema
-from dealmail.io.elasticsearch_index import ElasticsearchIndex, judge_item
+from dealmail.io import elasticsearch_documents, index_check, removal, schema
+from dealmail.io.elasticsearch_errors import RetryError, judge_item
+from dealmail.io.elasticsearch_index import ElasticsearchIndex
 from dealmail.io.outbox import Outbox
 from dealmail.io.search import DONE, STALE, IndexEntry, IndexUnavailableError, Outcome, SearchQuery, SearchSpec
 from dealmail.sandbox.servers import ElasticsearchServer
@@ -471,6 +472,6 @@ def test_item_is_judged(status, error, outcome):
     ],
 )
 def test_item_to_be_sent_again(status, kind, reason, says, blocked):
-    with pytest.raises(elasticsearch_index._RetryError, match=re.escape(says)) as caught:
+    with pytest.raises(RetryError, match=re.escape(says)) as caught:
         judge_item(status, {"type": kind, "reason": reason})
     assert caught.value.blocked is blocked

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from dealmail.io import index_check, removal, schema
 from dealmail.io.outbox import Outbox
-from dealmail.io.search import SearchQuery, SearchSpec, open_index
+from dealmail.io.search import IndexUnavailableError, SearchQuery, SearchSpec, open_index
 from dealmail.transforms.errors import StoreUnavailableError
 
 
@@ -245,6 +245,79 @@ class TestBatches:
         assert outbox.drain(100) == 10
         assert puts == [2, 2, 1, 1, 1, 1, 1, 1]
         assert agree(sqlite_database, fts_search_index) == 10
+
+
+class Overtaking:
+    """An index that acknowledges a batch, and looks at what the outbox still holds at that moment."""
+
+    def __init__(self, index, database):
+        self.index, self.database = index, database
+        self.puts, self.fail_at, self.taken = [], None, []
+
+    def ensure(self):
+        pass
+
+    def put(self, entries):
+        self.puts.append([entry.engagement_id for entry in entries])
+        if len(self.puts) == self.fail_at:
+            raise IndexUnavailableError("search: it is gone")
+        waits = {row["engagement_id"] for row in waiting(self.database)}
+        self.taken += [one for one in self.puts[-1] if one not in waits]
+        return self.index.put(entries)
+
+
+class TestOverlap:
+    """While the index takes one batch, the one before is taken off the outbox and the next is read."""
+
+    def test_no_row_goes_before_it_is_acknowledged(self, sqlite_database, fts_search_index, clock, store):
+        ids = store(sqlite_database, range(20))
+        index = Overtaking(fts_search_index, sqlite_database)
+        outbox = Outbox(sqlite_database, index, now=clock, batch_count=3)
+        assert outbox.drain(100) == 20
+        assert [one for put in index.puts for one in put] == ids
+        assert index.taken == []
+        assert agree(sqlite_database, fts_search_index) == 20
+
+    def test_after_a_batch_that_failed_none_is_sent(self, sqlite_database, fts_search_index, clock, store):
+        ids = store(sqlite_database, range(20))
+        index = Overtaking(fts_search_index, sqlite_database)
+        index.fail_at = 3
+        outbox = Outbox(sqlite_database, index, now=clock, batch_count=3)
+        assert outbox.drain(100) == 6
+        assert outbox.down == "search: it is gone"
+        assert index.puts == [ids[0:3], ids[3:6], ids[6:9]]
+        rows = waiting(sqlite_database)
+        assert [(row["engagement_id"], row["attempts"]) for row in rows] == [
+            (one, int(number < 3)) for number, one in enumerate(ids[6:])
+        ]
+
+    def test_a_database_that_fails_while_the_index_takes_the_next_batch(
+        self, sqlite_database, fts_search_index, clock, store
+    ):
+        """What is written and not taken off is written again; nothing is lost."""
+        store(sqlite_database, range(20))
+        outbox = Outbox(sqlite_database, fts_search_index, now=clock, batch_count=3)
+        seen = []
+
+        def fail(unused_connection, unused_cursor, text, *unused):
+            if text.startswith("DELETE FROM search_outbox"):
+                seen.append(text)
+                if len(seen) == 2:
+                    raise StoreUnavailableError("database: gone")
+
+        sa.event.listen(sqlite_database.engine, "before_cursor_execute", fail)
+        with pytest.raises(StoreUnavailableError, match="gone"):
+            outbox.drain(100)
+        sa.event.remove(sqlite_database.engine, "before_cursor_execute", fail)
+        assert len(waiting(sqlite_database)) == 17
+        assert len(list(fts_search_index.scan())) == 9
+        assert outbox.drain(100) == 17
+        assert agree(sqlite_database, fts_search_index) == 20
+
+    def test_an_empty_outbox_asks_nothing_of_the_index(self, sqlite_database, fts_search_index, clock):
+        index = Overtaking(fts_search_index, sqlite_database)
+        assert Outbox(sqlite_database, index, now=clock).drain(100) == 0
+        assert index.puts == []
 
 
 class TestIndexDown:

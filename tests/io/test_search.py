@@ -339,6 +339,39 @@ class TestDocument:
     def test_any_change_changes_the_digest(self, other):
         assert made(**other)["digest"] != made()["digest"]
 
+    def test_the_digest_stays_what_it_was(self):
+        """Another one would have every document of every index written anew."""
+        row = {"team_id": "t1", "id": "e1", "message_id": "<1@x>", "sent_at": DAY.replace(microsecond=7), "direction": "inbound",
+               "sender_address": "Zoe@Acme.example", "sender_name": 'Zoë "Å"', "subject": "Grüße \ufdd0😀",
+               "text": "a\n\\b\x7f\u2028", "truncated": False}  # fmt: skip
+        people = [{"role": "to", "position": 1, "address": "B@x.example", "name": "B"},
+                  {"role": "cc", "position": 0, "address": "c", "name": ""},
+                  {"role": "from", "position": 0, "address": "Zoe@Acme.example", "name": "Zoë"}]  # fmt: skip
+        kinds = ("lead", "opportunity", "account", "contact")
+        links = [{"kind": kind, "target_id": one} for kind in kinds for one in "21"]
+        document = search.document(row, people, links, ["m2", "m1", "m2"])
+        assert (
+            document["digest"]
+            == search.digest(document)
+            == "c4176abe1bbd9460561fb20d701475b4a4cba0ce714eb7bc5d37956ea6f1b317"
+        )
+
+
+JOINED = st.text("ab1é語 \n\t\u2003\x1c.,:;'_·\u00ad-", max_size=30)
+
+
+class TestJoinedWords:
+    @given(JOINED, JOINED)
+    def test_each_piece_with_a_joint_and_no_other(self, subject, text):
+        pieces = [piece for piece in f"{subject} {text}".split() if search._JOINED.search(piece)]
+        assert search.joined_words({"subject": subject, "text": text}) == sorted(
+            {" ".join(search.words(piece)) for piece in pieces} - {""}
+        )
+
+    def test_what_they_are(self):
+        text = "See acme.com, a_b and can't; 10:30. No: not. _ Zoë.Å x."
+        assert search.joined_words({"text": text}) == ["10 30", "Zoë Å", "a b", "acme com", "can t"]
+
 
 class TestSpec:
     @pytest.mark.parametrize(
