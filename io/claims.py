@@ -150,7 +150,7 @@ class GmailClaims:
         try:
             current = self._read_gmail(mailbox, due)
             is_mere_push = due.reason == "push" and not due.turn and mailbox.history_id is not None
-            return self._leasing.lease(current, live_only=is_mere_push)
+            return self._leasing.lease(current, live_only=is_mere_push, old_messages=due.old_messages)
         except MailboxError as error:
             self._block(mailbox, consent, error)
         except (GmailQuotaError, GmailUnavailableError, TokenRefreshError) as error:

@@ -68,8 +68,11 @@ class Leasing:
         self._ledger = Ledger(database, now)
         self._mailboxes = Mailboxes(database, now)
 
-    def lease(self, mailbox: MailboxRow, *, live_only: bool) -> list[ClaimedMessage]:
-        """Lease what the quota has room for. After a push live mail alone: old mail waits for its own turn."""
+    def lease(self, mailbox: MailboxRow, *, live_only: bool, old_messages: int | None = None) -> list[ClaimedMessage]:
+        """Lease what the quota has room for, of old mail at most `old_messages` (None: a batch).
+
+        After a push live mail alone: old mail waits for its own turn.
+        """
         now, cost = self._now(), self._limits.get
 
         def work(connection: sa.Connection) -> list[ClaimedMessage]:
@@ -86,7 +89,7 @@ class Leasing:
                 # Gmail refused a message of this mailbox for quota: asking for others would only be refused, too.
                 self.set_state(connection, current, "quota_delayed", GmailQuotaError.__name__, refused_until)
                 return []
-            claimed = self._take(connection, current, now, live_only=live_only)
+            claimed = self._take(connection, current, now, live_only=live_only, old_messages=old_messages)
             # The room was read without a lock; the debit is the word that counts when several workers ask at once.
             granted = self._quota.grant(connection, current.id, cost, len(claimed), now) if claimed else 0
             surplus = [claim.gmail_id for claim in claimed[granted:]]
@@ -94,7 +97,10 @@ class Leasing:
             del claimed[granted:]
             if live_only and current.state_reason == PACED:
                 return claimed  # the old mail's pause goes on
-            paced = not claimed and not live_only and self._ledger.has_claimable(connection, current, now)
+            paced = (
+                not claimed and not live_only
+                and self._ledger.has_claimable(connection, current, now, live_only=old_messages == 0)
+            )  # fmt: skip
             state = "first_sync" if self._is_syncing(connection, current.id) else "live"
             wait = now + dt.timedelta(seconds=2 + self._jitter.random()) if paced else None
             self.set_state(connection, current, state, PACED if paced else "", wait)
@@ -103,7 +109,13 @@ class Leasing:
         return self._database.transaction(work)
 
     def _take(
-        self, connection: sa.Connection, current: MailboxRow, now: dt.datetime, *, live_only: bool
+        self,
+        connection: sa.Connection,
+        current: MailboxRow,
+        now: dt.datetime,
+        *,
+        live_only: bool,
+        old_messages: int | None,
     ) -> list[ClaimedMessage]:
         """Live mail, then old mail as far as its shares go, then a suspect. Few of the old may be under way at once."""
         settings, cost, seconds = self._settings, self._limits.get, self._settings.lease_seconds
@@ -115,9 +127,8 @@ class Leasing:
         # Of two minutes: when what was spent at once runs out at once, those who ask first must not take all of it again.
         is_tight = used.project + used.project_before > self._limits.project_minute * settings.backfill_share / 2
         contenders = mailboxes.count(connection, "first_sync") if is_tight else 0
-        old = min(settings.batch, room_in(self._limits, used, settings.backfill_share, contenders) // cost) - len(
-            claimed
-        )
+        most_old = settings.batch if old_messages is None else min(settings.batch, old_messages)
+        old = min(most_old, room_in(self._limits, used, settings.backfill_share, contenders) // cost) - len(claimed)
         most = _BATCHES_UNDER_WAY * settings.batch
         old = min(old, most - self._ledger.in_flight(connection, current, "backfill", most, now))
         if old > 0:

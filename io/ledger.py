@@ -265,9 +265,12 @@ class Ledger:
         query = sa.select(sa.func.count()).select_from(newest).where(until > now, until <= now + FAR)
         return connection.scalar(query) or 0
 
-    def has_claimable(self, connection: sa.Connection, mailbox: MailboxRow, now: dt.datetime) -> bool:
+    def has_claimable(
+        self, connection: sa.Connection, mailbox: MailboxRow, now: dt.datetime, *, live_only: bool = False
+    ) -> bool:
         """Whether a lease would find anything."""
-        query = sa.select(sa.literal(1)).where(_message.mailbox_id == mailbox.id, free(now)).limit(1)
+        which = [_message.lane == LANES["live"]] if live_only else []
+        query = sa.select(sa.literal(1)).where(_message.mailbox_id == mailbox.id, free(now), *which).limit(1)
         return connection.scalar(query) is not None
 
     # --- what people ask -------------------------------------------------------------------------------------------

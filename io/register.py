@@ -22,6 +22,8 @@ from .mailboxes import CLOCK_SKEW
 _mailbox = schema.mailbox.c
 _message = schema.message.c
 _listing = schema.listing.c
+_WORTH_A_TURN: Final = 5
+"""Messages of old mail for which a mailbox is opened: as many as are read of it side by side."""
 _AWAKE: Final = (_mailbox.import_on.is_(True), _mailbox.state.not_in(RESTING))
 
 
@@ -55,10 +57,11 @@ class Register:
         self._lock = threading.Lock()
         self._last = ""
 
-    def due(self, now: dt.datetime) -> list[DueMailbox]:
+    def due(self, now: dt.datetime, old_messages: int | None = None) -> list[DueMailbox]:
         """Mailboxes with a poll or a watch renewal due (reason "poll"), or with claimable messages or a listing ("work").
 
-        Those that have waited longest for their poll come first; those with old mail take turns.
+        Those that have waited longest for their poll come first; those with old mail take turns. Where `old_messages` says how
+        many of their messages may be taken on altogether, they share them, and only those whose turn it is have any.
         """
         waiting_since = sa.func.coalesce(_mailbox.next_poll_at, _mailbox.state_since, _mailbox.created_at)
         looks = _ask(now, _poll(now), _mailbox.history_id.is_not(None)).order_by(waiting_since)
@@ -69,11 +72,17 @@ class Register:
             for query in (looks, live):
                 for row in connection.execute(query.limit(self._helping.looks)):
                     found.setdefault(row.id, DueMailbox(row.team_id, row.id, row.reason))
-            turn = list(connection.execute(self._turn(old, _mailbox.id > self._last, self._helping.backfills)))
-            if (rest := self._helping.backfills - len(turn)) and self._last:
+            backfills = self._helping.backfills
+            if old_messages is not None:
+                backfills = max(1, min(backfills, old_messages // _WORTH_A_TURN))
+            turn = list(connection.execute(self._turn(old, _mailbox.id > self._last, backfills)))
+            if (rest := backfills - len(turn)) and self._last:
                 turn += connection.execute(self._turn(old, _mailbox.id <= self._last, rest))
+            share = None if old_messages is None else max(1, old_messages // max(1, len(turn)))
+            if old_messages is not None:
+                found = {key: dataclasses.replace(due, old_messages=0) for key, due in found.items()}
             for row in turn:
-                found[row.id] = DueMailbox(row.team_id, row.id, row.reason, turn=True)
+                found[row.id] = DueMailbox(row.team_id, row.id, row.reason, turn=True, old_messages=share)
             self._last = turn[-1].id if turn else ""
         return list(found.values())
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import apache_beam as beam
 import msgspec
 
 from . import step_metrics
 from .batches import GatherBatches
-from .records import DueMailbox, DueReason, Notification, Record
+from .records import DueMailbox, DueReason, Notification, Record, Tick
 
 _URGENCY: Final[tuple[DueReason, ...]] = ("push", "poll", "work")
 _MAX_UINT64: Final = 2**64 - 1
@@ -21,8 +21,11 @@ _MAX_UINT64: Final = 2**64 - 1
 class MailboxRegister(Protocol):
     """What this step asks of the database."""
 
-    def due(self, now: dt.datetime) -> list[DueMailbox]:
-        """Mailboxes whose poll is due, or that have claimable work, a listing to walk or a watch to renew, at `now` (UTC)."""
+    def due(self, now: dt.datetime, old_messages: int | None = None) -> list[DueMailbox]:
+        """Mailboxes whose poll is due, or that have claimable work, a listing to walk or a watch to renew, at `now` (UTC).
+
+        old_messages: how many messages of old mail they may take on altogether (None: a batch each).
+        """
 
     def touched(self, address: str, now: dt.datetime) -> list[DueMailbox]:
         """The mailboxes that a push for `address` (any case) concerns; notes the push. Unknown or off: none, no trace."""
@@ -51,14 +54,15 @@ def parse_notification(data: bytes) -> Notification | None:
 
 
 def merge_due(found: Iterable[DueMailbox]) -> DueMailbox:
-    """One record for one mailbox that is due for several reasons: the most urgent one (push, poll, work), and any turn it has.
+    """One record for one mailbox that is due for several reasons: the most urgent one (push, poll, work), and the turn it has.
 
     Raises:
         ValueError: nothing was found.
     """
     reasons = list(found)
     first = min(reasons, key=lambda due: _URGENCY.index(due.reason))
-    return dataclasses.replace(first, turn=any(due.turn for due in reasons))
+    turn = next((due for due in reasons if due.turn), first)
+    return dataclasses.replace(first, turn=turn.turn, old_messages=turn.old_messages)
 
 
 def utc_now() -> dt.datetime:
@@ -91,8 +95,8 @@ class _Due(beam.DoFn):
     def setup(self) -> None:
         self._register = self._open()
 
-    def process(self, unused_tick: Any) -> Iterable[DueMailbox]:
-        yield from self._register.due(self._now())
+    def process(self, tick: Tick) -> Iterable[DueMailbox]:
+        yield from self._register.due(self._now(), tick.old_messages)
 
 
 class FindDueMailboxes(beam.PTransform):

@@ -37,19 +37,24 @@ class Notification(Record):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Tick(Record):
-    """One beat of the periodic impulse, at `at` (UTC)."""
+    """One beat of the periodic impulse, at `at` (UTC). old_messages: how many old ones may be taken on now (None: no limit)."""
 
     at: dt.datetime
+    old_messages: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DueMailbox(Record):
-    """A mailbox that has something to do, and why. `turn`: whatever the reason, it is its old mail's turn as well."""
+    """A mailbox that has something to do, and why.
+
+    turn: whatever the reason, it is its old mail's turn as well. old_messages: how many of these it may take on (None: a batch).
+    """
 
     team_id: str
     mailbox_id: str
     reason: DueReason
     turn: bool = False
+    old_messages: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

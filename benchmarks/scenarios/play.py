@@ -313,9 +313,14 @@ class Scenario:
             self._client.set_state(address, "ok")
 
     def _switch_off(self) -> None:
-        """A user turns import off for a while: nothing may be written meanwhile, and nothing be missing afterwards."""
+        """A user turns import off, while mail of theirs is being read: nothing may be written from then on, and nothing be missing
+        once it is on again.
+        """
         address = self._chance.choice(self._addresses)
         box = mailbox_id(mails.TEAM, address)
+        for _ in range(5):
+            self._events.arrive_at(address)
+        self._wait_for_lease(box)
         with self._database() as database:
             boxes = Mailboxes(database, self._clock.job_now)
             boxes.turn_off(box, address)
@@ -327,6 +332,19 @@ class Scenario:
                 self.result.verdict.wrong.append(f"{box}: written to while import is off")
             Mailboxes(database, self._clock.job_now).turn_on(box, address)
         self._note("import off and on")
+
+    def _wait_for_lease(self, box: str) -> None:
+        """Until the job has a message of the mailbox in hand; not long, for it may be down, or lack the quota."""
+        message, deadline = schema.message.c, time.monotonic() + 2
+        held = sa.select(message.gmail_id).where(
+            message.mailbox_id == box, message.state == "pending", message.lease.is_not(None)
+        )
+        with self._database() as database:
+            while time.monotonic() < deadline:
+                with database.reading() as connection:
+                    if connection.execute(held.limit(1)).first():
+                        return
+                time.sleep(0.001)  # the job is a real process: it needs real time
 
     def _import_crm(self) -> None:
         if self.truth.late_domain_known:

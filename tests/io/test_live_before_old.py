@@ -27,10 +27,10 @@ class Passes:
         self.gmails, self.claims = gmails, gmails.claims(batch=BATCH)
         self.register = Register(gmails.database, HELPING)
 
-    def run(self, *pushed: str) -> list[ClaimedMessage]:
+    def run(self, *pushed: str, old_messages: int | None = None) -> list[ClaimedMessage]:
         gmails, found = self.gmails, dict[str, list[DueMailbox]]()
         touched = [due for box in pushed for due in self.register.touched(gmails.address(box), gmails.clock())]
-        for due in [*touched, *self.register.due(gmails.clock())]:
+        for due in [*touched, *self.register.due(gmails.clock(), old_messages)]:
             found.setdefault(due.mailbox_id, []).append(due)
         claimed = [claim for dues in found.values() for claim in self.claims.claim(merge_due(dues))]
         gmails.settle(claimed)
@@ -66,6 +66,19 @@ def test_a_push_is_served_in_the_next_pass_whatever_old_mail_waits(gmails: Any, 
     assert gmails.outcomes(backlog[0])[own] == "customer"
     served = {claim.mailbox_id for _ in range(3) for claim in passes.run()}
     assert served == set(backlog)  # and every mailbox's old mail gets on
+
+
+def test_a_pass_takes_on_no_more_old_mail_than_it_is_told_and_all_that_is_live(gmails: Any, backlog: list[str]) -> None:
+    passes = Passes(gmails)
+    live = {gmails.deliver(box, f"Offer {n}") for n, box in enumerate(backlog)}
+    for box in backlog:
+        gmails.mailboxes.set_state(box, "first_sync", next_poll_at=gmails.clock())
+    claimed = passes.run(old_messages=12)
+    assert {claim.gmail_id for claim in claimed if claim.lane == "live"} == live
+    assert 0 < len(claimed) - len(live) <= 12
+    assert {gmails.row(box).state_reason for box in backlog} == {""}  # nobody waits for a quota
+    served = {claim.mailbox_id for _ in range(6) for claim in passes.run(old_messages=12)}
+    assert served == set(backlog)
 
 
 def test_a_mailbox_that_is_pushed_to_all_the_time_gets_on_with_its_old_mail(gmails: Any, backlog: list[str]) -> None:

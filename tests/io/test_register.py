@@ -38,6 +38,21 @@ def test_old_mail_is_handed_out_in_helpings_that_go_round(sales: Any) -> None:
     assert set(served) == set(boxes)
 
 
+def test_turns_share_the_old_messages_of_a_pass_and_others_have_none(sales: Any) -> None:
+    boxes = add(sales, 10)
+    for box in boxes[:9]:
+        backlog(sales, box)
+    sales.mailboxes.set_state(boxes[9], "live", next_poll_at=sales.clock())
+    register = Register(sales.database, Helping(looks=25, backfills=4))
+
+    def shares(old_messages: int) -> list[tuple[bool, int | None]]:
+        return sorted((due.turn, due.old_messages) for due in register.due(sales.clock(), old_messages))
+
+    assert shares(100) == [(False, 0), *[(True, 25)] * 4]
+    assert shares(11) == [(False, 0), *[(True, 5)] * 2]
+    assert shares(1) == [(False, 0), (True, 1)]
+
+
 def test_polls_and_live_mail_come_whatever_old_mail_waits(sales: Any) -> None:
     boxes = add(sales, 10)
     for box in boxes[:8]:

@@ -49,14 +49,15 @@ def test_the_most_urgent_reason_wins() -> None:
     reasons = [DueMailbox("t", "m", reason) for reason in ("work", "push", "poll")]
     assert merge_due(reasons).reason == "push"
     assert merge_due(reasons[::2]).reason == "poll"
-    assert merge_due([*reasons, DueMailbox("t", "m", "work", turn=True)]) == DueMailbox("t", "m", "push", turn=True)
+    turn = DueMailbox("t", "m", "work", turn=True, old_messages=7)
+    assert merge_due([*reasons, turn]) == DueMailbox("t", "m", "push", turn=True, old_messages=7)
 
 
 class Register:
     """Mailbox a is pushed to and polled, b only polled."""
 
-    def due(self, now: dt.datetime) -> list[DueMailbox]:
-        assert now == NOW
+    def due(self, now: dt.datetime, old_messages: int | None = None) -> list[DueMailbox]:
+        assert (now, old_messages) == (NOW, 9)
         return [DueMailbox("t", "ma", "poll"), DueMailbox("t", "mb", "work")]
 
     def touched(self, address: str, now: dt.datetime) -> list[DueMailbox]:
@@ -74,7 +75,7 @@ def find(root: beam.Pipeline, notifications: list[bytes], ticks: list[Tick]) -> 
 def test_each_due_mailbox_comes_once_and_bad_pushes_are_counted() -> None:
     root = TestPipeline()
     pushes = [push(), push("A@Corp.Example", "8"), b"not JSON", push("stranger@corp.example"), push(history_id=None)]
-    due = find(root, pushes, [Tick(NOW), Tick(NOW)])
+    due = find(root, pushes, [Tick(NOW, 9), Tick(NOW, 9)])
     assert_that(due, equal_to([DueMailbox("t", "ma", "push"), DueMailbox("t", "mb", "work")]))
     result = root.run()
     result.wait_until_finish()
