@@ -126,7 +126,7 @@ def contributions(rules: RuleSet, mail: Evidence, settings: TeamSettings) -> dic
     found: dict[str, float] = {}
     for signal in SIGNALS:
         weight = rules.weights.get(signal.name, 0.0)
-        if weight and signal.name not in settings.signals_off and (loudness := float(signal.measure(mail))):
+        if weight and signal.name not in settings.signals_off and (loudness := signal.measure(mail)):
             found[signal.name] = weight * loudness
     return found
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
+from .domains import registrable_domain
 from .gmail_payload import Header, Part, read_bytes, read_root
 from .headers import BLIND, MAX_FIELDS, decode_value, field_name
 from .records import MailText, NormalizedMessage, Participant
@@ -177,6 +178,35 @@ class Evidence:
         return local_part(self.sender.address)
 
     @functools.cached_property
+    def company(self) -> str:
+        """The registrable domain of the author's address; "" if there is none."""
+        return registrable_domain(self.sender.domain) or ""
+
+    @functools.cached_property
+    def name_words(self) -> list[str]:
+        """The words of the author's display name, lower case, without remarks in brackets and addresses."""
+        name = self.sender.name
+        if "(" in name or "<" in name or "@" in name:
+            name = re.sub(r"\(.*?\)|<.*?>|\S+@\S+", " ", name)
+        return [word for word in _NO_NAME.split(name.lower()) if len(word) > 1]
+
+    @functools.cached_property
+    def has_company_name(self) -> bool:
+        """Whether the author's display name says that it is a company's or a function's."""
+        return _COMPANY_NAME.search(self.sender.name.lower()) is not None
+
+    @functools.cached_property
+    def is_named_as_company(self) -> bool:
+        """Whether the author's display name holds the name of their domain."""
+        mine = self.company.split(".")[0]
+        return len(mine) > 3 and mine in _NO_DOMAIN.sub("", self.sender.name.lower())
+
+    @functools.cached_property
+    def is_reply(self) -> bool:
+        """Whether the subject says that it answers or forwards a mail."""
+        return _REPLY.match(self.subject) is not None
+
+    @functools.cached_property
     def is_discussion(self) -> bool:
         """Whether people post to the list it came through (RFC 2369 section 3.4, Google Groups): its list fields say nothing."""
         post = self.header("list-post")
@@ -222,6 +252,16 @@ _MAX_HTML: Final = 200_000
 _METHOD: Final = re.compile(r";\s*method\s*=", re.IGNORECASE)
 _MAX_WHOLE: Final = 8_000
 _PUNCTUATION: Final = {ord(char): " " for char in '.,;:!?()[]{}<>"/=&*_|~+#%$\\-'}
+_NO_NAME: Final = re.compile(r"[^\w']+")
+_NO_DOMAIN: Final = re.compile(r"[^a-z0-9]")
+_REPLY: Final = re.compile(
+    r"^\s*(?:\[[^\]]{1,40}\]\s*)?(?:re|aw|fwd?|wg|sv|vs|tr|rv|rif|antw|odp)\s*(?:\[\d+\])?\s*:", re.I
+)
+_COMPANY_NAME: Final = re.compile(
+    r"\b(?:inc|llc|ltd|corp|gmbh|team|support|service|services|customer|news|newsletter|alerts?|updates?|notifications?|billing|"
+    r"accounts?|online|\w+\.com|marketing|sales|info|department|center|centre|association|society|institute|club|magazine|journal|"
+    r"daily|weekly|digest|editor|admin|system|group|network|store|shop|rewards|offers|members?|report|research|conference|university|via)\b"
+)
 _BYTES: Final = bytes.maketrans(bytes(_PUNCTUATION), b" " * len(_PUNCTUATION))
 _OTHER_PUNCTUATION: Final = (*((mark, " ") for mark in "–—…“”"), ("’", "'"))
 _QUOTE_START: Final = re.compile(

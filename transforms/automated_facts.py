@@ -101,6 +101,21 @@ _MARKS: Final = (
     "copy of the original", "copy of your message", "copy of the message", "return-path:", "undeliverable", "domain name not found", "status: 5.", "status: 4.",
 )  # fmt: skip
 _MARKS_IN: Final = tuple(mark.encode() for mark in _MARKS)
+_MARK_COLON: Final = re.compile(
+    rb":(?:(?<=-mta:)|(?<=-recipient:)|(?<=c-code:)|(?<=action:)|(?<=rcpt to:)|(?<=mail from:)|(?<=said:)|(?<=return-path:)|(?<=status:))"
+)
+_MARK_HINTS: Final = (
+    b"transcript of",
+    b"e talking",
+    b"smtp ",
+    b"returned m",
+    b"ge follows",
+    b"rs follow",
+    b"copy of ",
+    b"undeliv",
+    b"domain name",
+)
+"""One of the two is in each of the marks, and nearly no mail has either."""
 _CODE: Final = re.compile(
     r"[45](?<!\w[45])(?:\d\d[ -]+[45]\.\d\.\d|(?<=5)5[0-4] )"
 )  # looks back: so a search may skip to a digit
@@ -120,16 +135,18 @@ def _(mail: Evidence) -> bool:
     start = mail.whole
     if not start:
         return False
-    marks = _count_marks(start)
-    if _is_postmaster(mail) or mail.headers.get("return-path", "x").strip() == "<>":
+    is_postmaster = _is_postmaster(mail) or mail.headers.get("return-path", "x").strip() == "<>"
+    may_be_system = bool(_MAYBE_SYSTEM.match(mail.local))
+    says_subject = bool(BOUNCE_SUBJECT.match(mail.subject))
+    marks = _count_marks(start, code_alone=is_postmaster or may_be_system or says_subject)
+    if is_postmaster:
         if mail.greeted:  # a postmaster's letter
             return False
         return marks > 0 or bool(BOUNCE_TEXT.search(start))
     is_answer = bool(_ANSWER.match(mail.subject))
     if marks >= 4 and not mail.greeted:
         return not is_answer
-    is_system = marks > 0 and bool(_MAYBE_SYSTEM.match(mail.local))
-    says_subject = bool(BOUNCE_SUBJECT.match(mail.subject))
+    is_system = may_be_system and marks > 0
     has_original = bool(mail.kinds & _ORIGINALS)
     if is_answer or mail.greeted or not (is_system or says_subject or has_original or marks >= 2):
         return False  # nearly all mail: what follows looks at every letter of the text
@@ -143,12 +160,14 @@ def _(mail: Evidence) -> bool:
     return is_sure and bool(BOUNCE_TEXT.search(start))
 
 
-def _count_marks(text: str) -> int:
-    """How many different marks of a transcript `text` holds."""
+def _count_marks(text: str, *, code_alone: bool = True) -> int:
+    """How many different marks of a transcript `text` holds. A code counts as one; alone only where `code_alone`."""
     if "\u0130" in text or "\u212a" in text:  # the two letters outside of ASCII that have an i or k as their lower case
         text = text.lower()
     lower = text.encode("utf-8", "surrogatepass").lower()
-    return sum(mark in lower for mark in _MARKS_IN) + bool(_CODE.search(text))
+    marks = _MARKS_IN if _MARK_COLON.search(lower) or any(map(lower.__contains__, _MARK_HINTS)) else ()
+    found = sum(mark in lower for mark in marks)
+    return found + bool((found or code_alone) and _CODE.search(text))
 
 
 _RESPONDER_FIELDS: Final = frozenset(

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from typing import Final
 
 from .automated_evidence import ROBOT, Evidence, Signals, few, is_role_address, local_part
-from .automated_header_signals import COMPANY_NAME, name_words
-from .domains import registrable_domain
 
 TEXT_SIGNALS: Final = Signals()
 _signal = TEXT_SIGNALS.add
@@ -37,24 +35,23 @@ class Said:
 
 
 class _Phrases:
-    """Phrases by their first word, so that only those whose first word occurs are looked for."""
+    """Phrases by their first word, so that only those whose first word occurs are looked for: all with one word at once."""
 
     def __init__(self, phrases: str) -> None:
-        self._by_word: dict[str, dict[str, list[str]]] = {}
+        by_word: dict[str, list[str]] = {}
         for phrase in phrases.split("|"):
-            begun = self._by_word.setdefault(phrase.split()[0].rstrip(":"), {})
-            begun.setdefault(" ".join(phrase.split()[:2]), []).append(phrase)
+            by_word.setdefault(phrase.split()[0].rstrip(":"), []).append(phrase)
+        self._by_word = {word: (re.compile("|".join(map(re.escape, found))), found) for word, found in by_word.items()}
 
     def count(self, mail: Evidence) -> int:
         """How many different phrases the text holds."""
         text = mail.lower
-        return sum(
-            phrase in text
-            for word in self._by_word.keys() & mail.bag.keys()
-            for start, phrases in self._by_word[word].items()
-            if len(phrases) == 1 or start in text
-            for phrase in phrases
-        )
+        found = 0
+        for word in self._by_word.keys() & mail.bag.keys():
+            any_of_them, phrases = self._by_word[word]
+            if any_of_them.search(text):
+                found += sum(phrase in text for phrase in phrases)
+        return found
 
 
 unsubscribes: Final = Said(
@@ -100,7 +97,7 @@ says_why: Final = Said(
     "because you|tell a friend",
     {
         "receiv|been sent|getting |got ": r"you(?:'re| are| have| were)? (?:now )?(?:receiv(?:ed?|ing)|been sent|getting|got) (?:this|these|our)",
-        "sent ": r"(?:message|mail|newsletter) (?:was|is|has been) (?:being )?sent (?:to|by|from|on behalf)",
+        "sent to|sent by|sent from|sent on behalf": r"(?:message|mail|newsletter) (?:was|is|has been) (?:being )?sent (?:to|by|from|on behalf)",
         "subscribed|registered|signed up|opted": r"you (?:are |have |'?re )?(?:subscribed|registered|signed up|opted)",
         "as a ": r"as a (?:valued|registered|subscri|member)",
         " list": r"our (?:mailing|e-?mail|distribution) list",
@@ -206,7 +203,7 @@ def _(mail: Evidence) -> float:
 
 @_signal("links-home", "marketing", "several links to the author's own company", 0.6)
 def _(mail: Evidence) -> float:
-    mine = registrable_domain(mail.sender.domain)
+    mine = mail.company
     if not mine or not mail.links or mine not in mail.lower:
         return 0.0
     return few(max(0, len(re.findall(rf"(?:https?://|www\.)[^\s/]{{0,80}}{re.escape(mine)}", mail.lower)) - 1), 4)
@@ -252,7 +249,13 @@ _MASS_HINTS: Final = ("dear", "hello", "hi ", "hi,", "greetings", "attention", "
 @_signal("mass-greeting", "marketing", "dear customer, dear member, hello friends", 1.2)
 def _(mail: Evidence) -> float:
     start = mail.lower[:800]
-    return any(map(start.__contains__, _MASS_HINTS)) and _MASS.search(start) is not None
+    for hint in _MASS_HINTS:
+        place = start.find(hint)
+        while place >= 0:
+            if _MASS.match(start, place):
+                return 1.0
+            place = start.find(hint, place + 1)
+    return 0.0
 
 
 @_signal("personal-greeting", "person", "the text begins with somebody's first name", -0.8)
@@ -287,11 +290,7 @@ def _(mail: Evidence) -> float:
     if is_role_address(mail.sender.address) or ROBOT.search(mail.local):
         return 0.0
     signed = _signed(mail)
-    written = (
-        set()
-        if COMPANY_NAME.search(mail.sender.name.lower())
-        else {word for word in name_words(mail.sender.name) if len(word) > 2}
-    )
+    written = set() if mail.has_company_name else {word for word in mail.name_words if len(word) > 2}
     in_address = any(
         (len(name) > 3 and name in mail.local) or (len(name) > 2 and mail.local.startswith(name)) for name in signed
     )
@@ -324,7 +323,7 @@ _YOU: Final = frozenset({"your", "yours", "you", "you'll", "you've", "you're", "
 
 def _share(mail: Evidence, words: frozenset[str], least: int) -> float:
     """How many of a hundred words are among `words`; a text shorter than `least` words counts as that long."""
-    return 100 * sum(mail.bag[word] for word in words) / max(mail.words, least)
+    return 100 * sum(mail.bag[word] for word in words & mail.bag.keys()) / max(mail.words, least)
 
 
 @_signal("first-person", "person", "I, me, my: how often", -1.5)

@@ -70,6 +70,11 @@ MARKED = st.lists(
 ).map("".join)  # fmt: skip
 
 
+@pytest.mark.parametrize("mark", automated_facts._MARKS)
+def test_each_mark_is_seen(mark):
+    assert automated_facts._count_marks(f"a {mark.title()}b", code_alone=False) >= 1
+
+
 @given(MARKED, ANY_CASE)
 @example("while tal\u212aing to", str.lower)
 @example("\u0130550 ", str)
