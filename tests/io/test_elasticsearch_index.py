@@ -1,4 +1,4 @@
-"""Elasticsearch in trouble. After each fault both stores agree, and nothing is lost or doubled."""
+"""Elasticsearch in trouble. After each fault both stores agree, the ledger adds up, and nothing is lost or doubled."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ import threading
 import elasticsearch
 import pytest
 import sqlalchemy as sa
+from consistency import amiss, disagreement, pending
 from slow_proxy import SlowProxy
 
-from dealmail.io import elasticsearch_documents, index_check, removal, schema
+from dealmail.io import elasticsearch_documents, index_check, schema
 from dealmail.io.elasticsearch_errors import RetryError, judge_item
 from dealmail.io.elasticsearch_index import ElasticsearchIndex
+from dealmail.io.erasure import Erasing, Erasure
 from dealmail.io.outbox import Outbox
 from dealmail.io.search import DONE, STALE, IndexEntry, IndexUnavailableError, Outcome, SearchQuery, SearchSpec
+from dealmail.io.vault import Digests
 from dealmail.sandbox.servers import ElasticsearchServer
+from dealmail.transforms.batches import cut
 from dealmail.transforms.errors import StoreUnavailableError
+from dealmail.transforms.records import MailText, Participant
 
 pytestmark = pytest.mark.elasticsearch
 
@@ -59,20 +64,58 @@ def outbox(sqlite_database, index, clock):
     return Outbox(sqlite_database, index, now=clock, chance=random.Random(1))
 
 
+class Mails:
+    """Mail that comes the way of the job: claimed in the ledger, settled, and by that on the outbox."""
+
+    def __init__(self, sales, mail):
+        self.sales, self.mail, self.rounds = sales, mail, 0
+        self.mailbox = sales.add_mailbox("alice@corp.example")
+        self.erasing = Erasing(sales.database, sales.clock, Digests((b"a key for tests, 32 bytes long..",)))
+
+    def __call__(self, numbers, text=""):
+        """Settle these mails, or of those that are there already a copy with another text that wins; the engagements' ids."""
+        self.rounds += 1
+        numbers = list(numbers)
+        claims = self.sales.claim(self.mailbox, [f"g{number:05d}-{self.rounds}" for number in numbers])
+        made = [
+            self.mail(
+                claim, number, sender=Participant(f"person{number}@customer.example", f"Person {number}"),
+                body=MailText(text or f"Dear all, here is offer number{number}. Regards"),
+                content_digest=f"{number}-{self.rounds}", rank=f"{1000 - self.rounds:04d}-{number}",
+            )
+            for claim, number in zip(claims, numbers, strict=True)
+        ]  # fmt: skip
+        for some in cut(made, 500):
+            self.sales.settlements.settle(some)
+        return [one.engagement_id for one in made]
+
+    def erase(self, *numbers):
+        """Erase the person who wrote this mail, for each."""
+        for number in numbers:
+            self.erasing.erase(Erasure("t1", person=f"person{number}@customer.example"))
+
+
+@pytest.fixture
+def mails(sqlite_database, make_sales, mail):
+    return Mails(make_sales(sqlite_database), mail)
+
+
 def count(database):
     with database.reading() as connection:
         return connection.execute(sa.select(sa.func.count()).select_from(schema.search_outbox)).scalar()
 
 
 def agree(database, index):
-    report = index_check.check(database, index)
-    assert (report.equal, report.waiting) == (True, 0), report
-    return report.engagements
+    """Both stores and the ledger, which has decided every message; how many engagements there are."""
+    assert disagreement(database, index) == []
+    assert amiss(database) == []
+    assert pending(database) == 0
+    return index_check.check(database, index).engagements
 
 
-def test_kill_mid_bulk_then_gone_for_a_while_then_back(sqlite_database, index, clock, store, server):
+def test_kill_mid_bulk_then_gone_for_a_while_then_back(sqlite_database, index, clock, mails, server):
     """Killed while it takes documents, gone while more change and some are erased, then started again."""
-    ids = store(sqlite_database, range(3000))
+    mails(range(3000))
     outbox = Outbox(sqlite_database, index, now=clock, chance=random.Random(1), batch_count=100)
     drained = []
     thread = threading.Thread(target=lambda: drained.append(outbox.drain(5000)))
@@ -87,10 +130,8 @@ def test_kill_mid_bulk_then_gone_for_a_while_then_back(sqlite_database, index, c
     for _ in range(5):
         clock.advance(minutes=10)
         assert outbox.drain(5000) == 0
-    store(sqlite_database, range(0, 3000, 100), text="changed while it was gone")
-    sqlite_database.transaction(
-        lambda c: removal.delete_engagements(sqlite_database, c, "t1", [ids[1], ids[2998]], clock())
-    )
+    mails(range(0, 3000, 100), text="changed while it was gone")
+    mails.erase(1, 2998)
     server.start()
     clock.advance(minutes=10)
     while outbox.drain(5000):
@@ -106,8 +147,8 @@ def test_kill_mid_bulk_then_gone_for_a_while_then_back(sqlite_database, index, c
     ("setting", "words"),
     [("index.blocks.read_only_allow_delete", "flood-stage"), ("index.blocks.write", "refuses writes")],
 )
-def test_write_block_is_waited_out_and_named(sqlite_database, index, outbox, clock, store, client, setting, words):
-    store(sqlite_database, range(120))
+def test_write_block_is_waited_out_and_named(sqlite_database, index, outbox, clock, mails, client, setting, words):
+    mails(range(120))
     assert outbox.drain(50) == 50
     client.indices.put_settings(index="fault", settings={setting: True})
     assert outbox.drain(1000) == 0
@@ -122,12 +163,12 @@ def test_write_block_is_waited_out_and_named(sqlite_database, index, outbox, clo
     assert agree(sqlite_database, index) == 120
 
 
-def test_block_during_delete(sqlite_database, index, outbox, clock, store, client):
-    ids = store(sqlite_database, range(3))
+def test_block_during_delete(sqlite_database, index, outbox, clock, mails, client):
+    mails(range(3))
     outbox.drain(10)
     client.indices.put_settings(index="fault", settings={"index.blocks.read_only_allow_delete": True})
     clock.advance(seconds=1)
-    sqlite_database.transaction(lambda c: removal.delete_engagements(sqlite_database, c, "t1", ids, clock()))
+    mails.erase(*range(3))
     assert outbox.drain(10) == 0
     client.indices.put_settings(index="fault", settings={"index.blocks.read_only_allow_delete": None})
     clock.advance(minutes=2)
@@ -135,9 +176,9 @@ def test_block_during_delete(sqlite_database, index, outbox, clock, store, clien
     assert agree(sqlite_database, index) == 0
 
 
-def test_memory_pressure_and_a_full_queue_slow_it_down_only(sqlite_database, index, clock, store):
+def test_memory_pressure_and_a_full_queue_slow_it_down_only(sqlite_database, index, clock, mails):
     """Every full chunk is above the node's memory limit, and four drains share a queue of one."""
-    store(sqlite_database, range(300), text="pressure " * 250)
+    mails(range(300), text="pressure " * 250)
     done = []
 
     def drain(seed):
@@ -157,18 +198,18 @@ def test_memory_pressure_and_a_full_queue_slow_it_down_only(sqlite_database, ind
     assert agree(sqlite_database, index) == 300
 
 
-def test_one_document_above_the_memory_limit_is_waited_for_not_dropped(sqlite_database, index, outbox, store):
-    store(sqlite_database, [1], text="x " * 200_000)
+def test_one_document_above_the_memory_limit_is_waited_for_not_dropped(sqlite_database, index, outbox, mails):
+    mails([1], text="x " * 200_000)
     assert outbox.drain(10) == 0
     assert outbox.down == "search: HTTP 429 es_rejected_execution_exception"
     assert count(sqlite_database) == 1
 
 
 def test_refused_document_is_parked_alone_and_comes_back_when_released(
-    sqlite_database, index, outbox, clock, store, client
+    sqlite_database, index, outbox, clock, mails, client
 ):
-    ids = store(sqlite_database, range(20))
-    store(sqlite_database, [7], text="y " * 20_000)
+    ids = mails(range(20))
+    mails([7], text="y " * 20_000)
     narrow = {
         **elasticsearch_documents.MAPPING,
         "properties": {**elasticsearch_documents.MAPPING["properties"], "text": {"type": "keyword"}},
@@ -314,9 +355,9 @@ class CuttingProxy:
         self._listener.close()
 
 
-def test_lost_answers_are_asked_again(sqlite_database, index, clock, store, server):
+def test_lost_answers_are_asked_again(sqlite_database, index, clock, mails, server):
     """The server has written what it was sent, but the answer never comes."""
-    store(sqlite_database, range(300))
+    mails(range(300))
     proxy = CuttingProxy(server.port, every=3)
     try:
         spec = SearchSpec(f"http://127.0.0.1:{proxy.port}", index="fault", replicas=0)
@@ -344,9 +385,9 @@ def hasty(proxy, **options):
     return ElasticsearchIndex(spec, patience_s=PATIENCE_S, chance=random.Random(5), **options)
 
 
-def test_slow_answers_time_out_and_are_asked_again(sqlite_database, index, clock, store, server):
+def test_slow_answers_time_out_and_are_asked_again(sqlite_database, index, clock, mails, server):
     """The server takes every bulk, but says so too late now and then: what became of those is unknown at first."""
-    store(sqlite_database, range(120))
+    mails(range(120))
     proxy = SlowProxy(server.port, every=4)
     slow = hasty(proxy, chunk_count=20)
     outbox = Outbox(sqlite_database, slow, now=clock, chance=random.Random(1), batch_count=60)
@@ -365,10 +406,10 @@ def test_slow_answers_time_out_and_are_asked_again(sqlite_database, index, clock
 
 
 def test_a_bulk_that_arrives_long_after_its_sender_gave_up_changes_nothing(
-    sqlite_database, index, clock, store, server
+    sqlite_database, index, clock, mails, server
 ):
     """It is on its way for so long that one of its mails has changed and another is erased when it comes."""
-    ids = store(sqlite_database, range(6))
+    ids = mails(range(6))
     proxy = SlowProxy(server.port)
     late = hasty(proxy)
     late.ensure()
@@ -381,8 +422,8 @@ def test_a_bulk_that_arrives_long_after_its_sender_gave_up_changes_nothing(
     assert proxy.count == 1
     assert count(sqlite_database) == 6
     clock.advance(minutes=1)
-    store(sqlite_database, [2], text="changed meanwhile")
-    sqlite_database.transaction(lambda c: removal.delete_engagements(sqlite_database, c, "t1", [ids[4]], clock()))
+    mails([2], text="changed meanwhile")
+    mails.erase(4)
     assert Outbox(sqlite_database, index, now=clock).drain(100) == 6
     assert agree(sqlite_database, index) == 5
     proxy.answered.clear()
@@ -396,10 +437,10 @@ def test_a_bulk_that_arrives_long_after_its_sender_gave_up_changes_nothing(
 
 @pytest.mark.slow  # it waits for a timer of Elasticsearch's own
 def test_nothing_of_what_is_erased_is_left_in_the_data_directory(
-    sqlite_database, index, outbox, clock, store, server, client
+    sqlite_database, index, outbox, clock, mails, server, client
 ):
-    store(sqlite_database, range(50))
-    (gone,) = store(sqlite_database, [777], text="the xyzzyplugh secret of qwertzmarker")
+    mails(range(50))
+    mails([777], text="the xyzzyplugh secret of qwertzmarker")
     outbox.drain(1000)
     client.indices.flush(index="fault", force=True)
 
@@ -409,7 +450,7 @@ def test_nothing_of_what_is_erased_is_left_in_the_data_directory(
 
     assert left() == {b"xyzzyplugh", b"qwertzmarker"}
     clock.advance(seconds=1)
-    sqlite_database.transaction(lambda c: removal.delete_engagements(sqlite_database, c, "t1", [gone], clock()))
+    mails.erase(777)
     outbox.drain(10)
     index.compact()
     assert left() == set()
