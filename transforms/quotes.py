@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final, Literal
 
-from .html_text import BLOCK_OPEN, QUOTE_CLOSE, QUOTE_OPEN
+from .html_marks import BLOCK_OPEN, QUOTE_CLOSE, QUOTE_OPEN
 from .records import Span
 
 MAX_LINES: Final = 20_000
