@@ -32,8 +32,8 @@ The first statement has pages zeroed when they are freed. The filler is three ti
 in the table already are written through it, so they are updated, and their old rows overwrite freed pages of the undo log. A
 redo log of another size is a new file; the old one is deleted.
 """
-BINARY_LOG = ("FLUSH BINARY LOGS", "PURGE BINARY LOGS BEFORE NOW()")
-"""Where there is a binary log: once every replica has read it."""
+BINARY_LOG = ("FLUSH BINARY LOGS", "DO SLEEP(2)", "PURGE BINARY LOGS BEFORE NOW()")
+"""Where there is a binary log: once every replica has read it. A log that was closed within this very second would not be purged."""
 
 
 def scrub(database: Database) -> list[str]:

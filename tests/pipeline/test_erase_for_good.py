@@ -113,12 +113,17 @@ def embedded(sandbox: SandboxProcess, tmp_path: pathlib.Path) -> Iterator[Stores
     rig.close()
 
 
-@pytest.fixture
+@pytest.fixture(params=[(), ("--log-bin=binary-log", "--binlog-format=ROW")], ids=["", "with-a-binary-log"])
 def servers(
-    mariadb_server: Any, elasticsearch_url: str, sandbox: SandboxProcess, tmp_path: pathlib.Path
+    request: pytest.FixtureRequest,
+    mariadb_server: Any,
+    elasticsearch_url: str,
+    sandbox: SandboxProcess,
+    tmp_path: pathlib.Path,
 ) -> Iterator[Stores]:
     """Servers of this test's own, whose files may be looked into (the others: to be skipped where there are none)."""
-    maria, elastic = MariaDbServer(quick=True).start(), ElasticsearchServer(quick=True).start()
+    maria = MariaDbServer(quick=True, options=request.param).start()
+    elastic = ElasticsearchServer(quick=True).start()
     try:
         rig = JobRig(
             tmp_path, sandbox, DatabaseSpec(maria.url, maria.password_ref), SearchSpec(elastic.url, replicas=0)
