@@ -105,6 +105,11 @@ class CrmDirectory:
             self._whose[address] = known
         return known
 
+    @property
+    def blocks_nobody(self) -> bool:
+        """Whether neither the team nor any user has a blocklist."""
+        return self._blocklist.is_empty
+
     def blocked(self, people: Iterable[Participant], user_id: str | None) -> str | None:
         """The rule by which one of `people` (participants, Reply-To and Sender) keeps the mail out, or None.
 
@@ -264,9 +269,10 @@ class CrmDirectory:
         company = company_domain(domain)
         if company is None:
             return
-        accounts = sorted({self._accounts[self._domain_account[row]] for row in self._by_domain.get(company)})
-        if not accounts:
+        rows = self._by_domain.get(company)
+        if not rows:
             return
+        accounts = sorted({self._accounts[self._domain_account[row]] for row in rows})
         grades: dict[str, int] = {}
         for distance, host in enumerate(suffixes(domain)):
             for row in self._by_host.get(host):

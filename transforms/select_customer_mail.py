@@ -114,10 +114,11 @@ def early_rule(message: NormalizedMessage, directory: CrmDirectory, now: dt.date
     keep = directory.settings.retention_days
     if keep is not None and message.sent_at < now - dt.timedelta(days=keep):
         return decisions.RETENTION
-    if not any(person.address for person in message.participants):
-        return decisions.PARTICIPANTS_NONE
     if not outsiders(message, directory, with_internal=False):
-        return decisions.PARTICIPANTS_INTERNAL
+        has_people = any(person.address for person in message.participants)
+        return decisions.PARTICIPANTS_INTERNAL if has_people else decisions.PARTICIPANTS_NONE
+    if directory.blocks_nobody:
+        return None
     people = (*message.participants, *message.also_from)
     return directory.blocked(people, directory.user_of(message.claim.owner))
 
@@ -151,8 +152,10 @@ def outsiders(
     people = message.participants
     if "SENT" in message.labels and message.sender is not None and not directory.is_internal(message.sender.address):
         people = people[1:]
-    people = tuple(person for person in people if person.address)
-    return people if with_internal else tuple(person for person in people if not directory.is_internal(person.address))
+    if with_internal:
+        return tuple([person for person in people if person.address])
+    is_internal = directory.is_internal
+    return tuple([person for person in people if person.address and not is_internal(person.address)])
 
 
 def overturning(message: NormalizedMessage, correspondence: Correspondence) -> tuple[str, ...]:
