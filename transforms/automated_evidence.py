@@ -125,7 +125,8 @@ class Evidence:
 
     def header(self, name: str) -> str:
         """The field `name` (lower case), trimmed and in lower case; repeated ones on lines of their own; "" if missing."""
-        return self.headers.get(name).strip().lower()
+        value = self.headers.get(name)
+        return value.strip().lower() if value else ""
 
     @functools.cached_property
     def lower(self) -> str:

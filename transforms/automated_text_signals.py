@@ -28,10 +28,17 @@ class Said:
         """Whether the text of `mail` does."""
         if not mail.says(self._words):
             return False
-        holds = mail.lower.__contains__
-        return any(map(holds, self._phrases)) or any(
-            any(map(holds, hints)) and pattern.search(mail.lower) is not None for hints, pattern in self.patterns
-        )
+        text = mail.lower
+        for phrase in self._phrases:
+            if phrase in text:
+                return True
+        for hints, pattern in self.patterns:
+            for hint in hints:
+                if hint in text:
+                    if pattern.search(text):
+                        return True
+                    break
+        return False
 
 
 class _Phrases:

@@ -88,6 +88,7 @@ def suffixes(domain: str) -> list[str]:
     return [".".join(labels[start:]) for start in range(len(labels))]
 
 
+@functools.lru_cache(maxsize=4096)
 def is_free_mail(domain: str) -> bool:
     """Whether anybody can get an address at `domain` (or a parent of it)."""
     return any(suffix in _free or suffix in _MORE_FREE for suffix in suffixes(domain))
