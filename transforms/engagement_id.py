@@ -40,7 +40,7 @@ def base_subject(subject: str) -> str:
 
 def without_banner(text: str) -> str:
     """`text` without a leading warning about external senders, which gateways add to some copies only."""
-    start = len(text) - len(text.lstrip(" \t\r\n-_=*[>|"))
+    start = 0 if text[:1].isalnum() else len(text) - len(text.lstrip(" \t\r\n-_=*[>|"))
     head = text[start : start + 500]
     end = _BANNER_END.search(head)
     first = head[: end.start()] if end else ""
@@ -50,6 +50,8 @@ def without_banner(text: str) -> str:
 
 def without_footer(text: str) -> str:
     """`text` up to the first signature or list footer, which lists and gateways add to some copies only."""
+    if "--" not in text and "____" not in text and "You received" not in text:
+        return text  # every footer holds one of them
     found = _FOOTER.search(text)
     return text[: found.start()] if found else text
 
@@ -146,7 +148,9 @@ _NO_LETTERS: Final = {code: None for code in range(128) if not chr(code).isalnum
 def _digest(*parts: str) -> str:
     """SHA-256 over `parts`, each with its length, so that no two lists of parts run together alike."""
     pieces: list[bytes] = []
+    add = pieces.append
     for part in parts:
         piece = part.encode("utf-8", "surrogatepass")
-        pieces += (len(piece).to_bytes(8, "big"), piece)
+        add(len(piece).to_bytes(8, "big"))
+        add(piece)
     return hashlib.sha256(b"".join(pieces)).hexdigest()

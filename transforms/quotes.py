@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final, Literal
 
-from .html_marks import BLOCK_OPEN, QUOTE_CLOSE, QUOTE_OPEN
+from .html_marks import MARKS, QUOTE_CLOSE, QUOTE_OPEN
 from .records import Span
 
 MAX_LINES: Final = 20_000
@@ -70,21 +70,21 @@ _SENT_FROM: Final = re.compile(
     r"Skickat från |Sendt fra |Lähetetty |Wysłano z |Отправлено с|Odesláno z |iPhone(?:から送信)|发自我的|從我的)",
     re.IGNORECASE,
 )
-_MARKS: Final = re.compile(f"[{QUOTE_OPEN}{QUOTE_CLOSE}{BLOCK_OPEN}]")
+_MARKS: Final = re.compile(f"[{''.join(MARKS)}]")
 _MAX_SIGNATURE: Final = 25
 
 
 def find_spans(text: str) -> tuple[str, tuple[Span, ...]]:
     """`text` without html_text's marks, and its spans in order, never overlapping. Never raises."""
-    marked = QUOTE_OPEN in text or BLOCK_OPEN in text or QUOTE_CLOSE in text
+    marked = any(mark in text for mark in MARKS)
     lines = text.split("\n", MAX_LINES)
     rest = [_MARKS.sub("", lines.pop())] if len(lines) > MAX_LINES else []
     quoted = bytearray(len(lines))  # 1 where a line is quoted
     if marked:
-        _take_marks(lines, quoted)
-    if "\n>" in text or "\n >" in text or text.startswith((">", " >")):
+        _take_marks(_marked_lines(text), lines, quoted)
+    if ">" in text and ("\n>" in text or "\n >" in text or text.startswith((">", " >"))):
         _quote_arrows(lines, quoted)
-    _quote_history(text, lines, quoted)
+    _quote_history(lines, quoted, wide="：" in text)
     signed = _signature_lines(lines, quoted)
     whole = "\n".join(lines + rest) if marked else text
     if not signed and 1 not in quoted:
@@ -94,12 +94,27 @@ def find_spans(text: str) -> tuple[str, tuple[Span, ...]]:
     return whole, _spans(lines, quoted, signed)
 
 
-def _take_marks(lines: list[str], quoted: bytearray) -> None:
-    """Takes the marks out of `lines` and sets `quoted` where the marks say so."""
+def _marked_lines(text: str) -> list[int]:
+    """The numbers of the lines that hold marks. The marks are few, so they are sought and not each line looked at."""
+    found: set[int] = set()
+    for mark in MARKS:
+        line = done = 0
+        place = text.find(mark)
+        while place >= 0:
+            line += text.count("\n", done, place)
+            found.add(line)
+            done = place
+            place = text.find(mark, place + 1)
+    return sorted(found)
+
+
+def _take_marks(marked: list[int], lines: list[str], quoted: bytearray) -> None:
+    """Takes the marks out of the lines that are `marked` and sets `quoted` where the marks say so."""
     opened: list[bool] = []
     depth = done = 0  # how many of the opened are quotes; how many lines are done
-    marked = [i for i, one in enumerate(lines) if QUOTE_CLOSE in one or QUOTE_OPEN in one or BLOCK_OPEN in one]
     for index in marked:
+        if index >= len(lines):
+            break
         inside = depth > 0
         if inside:
             quoted[done:index] = b"\1" * (index - done)
@@ -162,18 +177,21 @@ def _quote_arrows(lines: list[str], quoted: bytearray) -> None:
 _ARROWS: Final = frozenset("> ")
 
 
-def _quote_history(text: str, lines: list[str], quoted: bytearray) -> None:
-    """Attributions and header blocks, and what follows them. Patterns are dear, so only lines that end in a colon see one."""
+def _quote_history(lines: list[str], quoted: bytearray, *, wide: bool) -> None:
+    """Attributions and header blocks, and what follows them. Patterns are dear, so only lines that end in a colon see one.
+
+    `wide`: there are full-width colons.
+    """
     done = 0
-    # Few lines come near a pattern: those that start like a rule, hold a colon early, or end in one.
-    if "：" in text or ": \n" in text or ":  \n" in text or text.endswith(" "):
-        near = [i for i, one in enumerate(lines) if one and (one[0] in _RULERS or ":" in one or "：" in one)]
+    # Few lines come near a pattern: those that start like a rule or hold a colon.
+    if wide:
+        near = [i for i, one in enumerate(lines) if ":" in one or "：" in one or one[:1] in _RULERS]
     else:
-        near = [i for i, one in enumerate(lines) if one and (one[0] in _RULERS or one[-1] == ":" or ":" in one[:24])]
+        near = [i for i, one in enumerate(lines) if ":" in one or one[:1] in _RULERS]
     for index in near:
-        line = lines[index]
         if index < done:
             continue
+        line = lines[index]
         if line[0] in _RULERS:
             core = line.strip(_RULER_LETTERS).lower() if len(line) <= _MAX_LINE else "-"
             if _announces_forward(core):
