@@ -12,6 +12,7 @@ from typing import Final, Literal, NamedTuple
 
 from .charsets import clean_text, decode_text
 from .gmail_payload import Part, read_bytes, read_root
+from .html_marks import MARKS
 from .html_text import html_to_text
 from .quotes import find_spans
 from .records import MailText, Span
@@ -138,7 +139,8 @@ def is_stub(plain: str, html: str) -> bool:
     letters = len(_letters(plain))
     if letters == 0:
         return bool(html.strip())
-    html_letters = len(_letters(html[:20_000]))
+    shown = html[:20_000]
+    html_letters = len(_letters(shown)) - sum(map(shown.count, MARKS))
     if letters < 400 and _points_elsewhere(plain):
         return html_letters > letters // 2
     return letters < 100 and html_letters >= 200 and letters * 10 < html_letters

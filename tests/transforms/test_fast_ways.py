@@ -130,6 +130,7 @@ MARKUP = st.lists(
 
 
 @settings(max_examples=500, deadline=None)
+@example(["<blockquote type=cite>", "b" * 990], "a" * 99)  # the mark is no letter
 @given(MARKUP, st.sampled_from(("hi", "see you", "Words of a short note.", "open this in your browser", "a" * 99)))
 def test_what_cannot_make_a_stub_is_told_without_converting_it(bits, plain):
     html = "".join(bits)
