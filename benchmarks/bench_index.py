@@ -1,11 +1,13 @@
 """How fast does what waits on the search outbox reach the index, and what does a long outbox cost?
 
-    python benchmarks/bench_index.py [--engagements 20000] [--rounds 3] [--parts elasticsearch,fts,memory]
+    python -m benchmarks.bench_index [--engagements 20000] [--rounds 3] [--parts elasticsearch,outage,fts,memory]
 
 * elasticsearch: `Outbox.drain` from MariaDB to Elasticsearch (reading rows, building documents, indexing, taking off the
   outbox) beside a bare `helpers.streaming_bulk` of the same documents, ready-made in memory, into an index of the same
   settings. They take turns every 5,000 documents, so that whatever else the machine does hits both alike. Both servers are
   started privately, with their full compilers. Goal: 0.8 of the bare rate or better, in every round.
+* outage: Elasticsearch is gone for an hour (of a clock that is moved), in which mail comes in and a tick each second asks for a
+  drain; what the backlog shows then, and how fast it goes, tick by tick, once the server is back (its compilers cold).
 * fts: the same drain from SQLite to FTS5.
 * memory: how much a process grows while it drains 100,000 waiting rows.
 
@@ -21,7 +23,6 @@ import datetime as dt
 import json
 import pathlib
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -39,6 +40,8 @@ from dealmail.io.database import Database, DatabaseSpec
 from dealmail.io.outbox import Outbox
 from dealmail.io.search import SearchSpec, open_index
 from dealmail.sandbox import servers
+
+from . import process_memory
 
 WORDS = [f"{a}{b}" for a in ("offer", "price", "ship", "plan", "team", "call", "note", "deal") for b in range(400)]
 
@@ -87,11 +90,14 @@ def fill(database: Database, count: int, size: int = 2000) -> None:
             connection.execute(sa.insert(schema.engagement_copy), copies)
 
 
-def enqueue_all(database: Database) -> None:
-    """Put every engagement on the outbox."""
+def enqueue_all(database: Database, *, at: dt.datetime | None = None, part: tuple[int, int] | None = None) -> None:
+    """Put every engagement on the outbox, or those of a part (first, how many); as of `at`, else of their last change."""
     columns = (schema.engagement.c.team_id, schema.engagement.c.id, schema.engagement.c.version)
+    since = schema.engagement.c.updated_at if at is None else sa.literal(at, schema.UtcDateTime)
     with database.engine.begin() as connection:
-        chosen = sa.select(*columns, sa.literal(False), schema.engagement.c.updated_at, sa.literal(0))
+        chosen = sa.select(*columns, sa.literal(False), since, sa.literal(0))
+        if part is not None:
+            chosen = chosen.order_by(schema.engagement.c.id).offset(part[0]).limit(part[1])
         names = ["team_id", "engagement_id", "version", "is_delete", "enqueued_at", "attempts"]
         connection.execute(sa.insert(schema.search_outbox).from_select(names, chosen))
 
@@ -167,6 +173,51 @@ def bench_elasticsearch(count: int, rounds: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def bench_outage(count: int) -> dict[str, Any]:
+    """An hour without Elasticsearch while `count` mails come in, then the way back."""
+    clock = [now()]
+    with started(servers.MariaDbServer) as mariadb, started(servers.ElasticsearchServer) as server:
+        database = Database(DatabaseSpec(mariadb.url, mariadb.password_ref))
+        migrate.upgrade(database)
+        fill(database, count)
+        index = open_index(SearchSpec(server.url, replicas=0))
+        index.ensure()
+        server.kill()
+        outbox = Outbox(database, index, now=lambda: clock[0])
+        begin = time.process_time()
+        for minute in range(60):
+            enqueue_all(
+                database, at=clock[0], part=(minute * count // 60, (minute + 1) * count // 60 - minute * count // 60)
+            )
+            for _ in range(60):
+                if outbox.drain(SLICE):
+                    raise SystemExit("it drains to nowhere")
+                clock[0] += dt.timedelta(seconds=1)
+        asked = time.process_time() - begin
+        backlog = outbox.backlog()
+        server.start()
+        begin, waited, ticks, done = time.perf_counter(), 0, 0, 0
+        while done < count:
+            moved = outbox.drain(SLICE)
+            if not moved:  # the pause before the next try, of a minute and a quarter at the most
+                clock[0] += dt.timedelta(seconds=1)
+                waited += 1
+                if waited > 80:
+                    raise SystemExit(f"the outbox does not move: {outbox.down}")
+            done, ticks = done + moved, ticks + bool(moved)
+        seconds = time.perf_counter() - begin
+        if not index_check.check(database, index).equal:
+            raise SystemExit("the stores differ")
+        left = outbox.backlog().waiting
+        index.close()
+        database.close()
+    return {
+        "part": "outage", "waiting": backlog.waiting, "oldest_s": round(backlog.oldest.total_seconds()),
+        "processor_s_while_gone": round(asked, 1), "pause_s": waited, "ticks": ticks, "drain_s": round(seconds, 1),
+        "drain_per_s": round(count / seconds), "left": left,
+    }  # fmt: skip
+
+
 def bench_fts(count: int, rounds: int) -> dict[str, Any]:
     """Drain to FTS5."""
     rates = []
@@ -199,8 +250,9 @@ def bench_memory(count: int = 100_000) -> dict[str, Any]:
         fill(database, count, 200)
         enqueue_all(database)
         database.close()
-        command = [sys.executable, __file__, "--drain-in", folder]
-        answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        command = [sys.executable, "-m", "benchmarks.bench_index", "--drain-in", folder]
+        root = pathlib.Path(__file__).parents[1]
+        answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=root).stdout
     return {"part": "memory", "waiting": count, **json.loads(answer)}
 
 
@@ -211,16 +263,16 @@ def drain_in(folder: pathlib.Path) -> dict[str, Any]:
     index.ensure()
     outbox = Outbox(database, index, now=now)
     outbox.backlog()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = process_memory.forget_peak()
     moved = outbox.drain(500)
-    one_batch = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    one_batch = process_memory.peak()
     moved += outbox.drain(1_000_000)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    after = process_memory.peak()
     return {
         "drained": moved,
-        "process_mb": before // 1024,
-        "one_batch_mb": (one_batch - before) // 1024,
-        "all_mb": (after - before) // 1024,
+        "process_mb": round(before),
+        "one_batch_mb": round(one_batch - before),
+        "all_mb": round(after - before),
     }
 
 
@@ -235,7 +287,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engagements", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--parts", default="elasticsearch,fts,memory")
+    parser.add_argument("--parts", default="elasticsearch,outage,fts,memory")
     parser.add_argument("--drain-in", type=pathlib.Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.drain_in:
@@ -243,6 +295,7 @@ def main() -> None:
         return
     parts = {
         "elasticsearch": _Part(bench_elasticsearch, (options.engagements, options.rounds)),
+        "outage": _Part(bench_outage, (options.engagements,)),
         "fts": _Part(bench_fts, (options.engagements, options.rounds)),
         "memory": _Part(bench_memory, ()),
     }

@@ -44,22 +44,22 @@ class BulkWriter:
         self._stopped = stopped
         self._chance = chance
 
-    def write(self, entries: Sequence[IndexEntry], target: str) -> list[Outcome]:
-        """Write entries to the alias `target`; what became of each, in order.
+    def write(self, operations: Sequence[bytes], target: str) -> list[Outcome]:
+        """Write what `operation` made to the alias `target`; what became of each, in order.
 
         Requests that got no answer are sent again but for what was acknowledged; rejections for load back off and send
         less at once; a request that is refused as a whole is split until the entry to blame is found.
 
         Raises:
-            IndexUnavailableError: some entries are not written: no answer, load or a write block, to the end of patience.
+            IndexUnavailableError: some of it is not written: no answer, load or a write block, to the end of patience.
         """
-        outcomes: list[Outcome | None] = [None] * len(entries)
-        left = list(range(len(entries)))
+        outcomes: list[Outcome | None] = [None] * len(operations)
+        left = list(range(len(operations)))
         count, busy, lost = self._chunk[0], 0, 0
         while left:
             before, reason = len(left), ""
             try:
-                self._send(entries, left, outcomes, target, count)
+                self._send(operations, left, outcomes, target, count)
                 break
             except RetryError as error:
                 if error.blocked:
@@ -95,7 +95,7 @@ class BulkWriter:
 
     def _send(
         self,
-        entries: Sequence[IndexEntry],
+        operations: Sequence[bytes],
         left: Sequence[int],
         outcomes: list[Outcome | None],
         target: str,
@@ -108,16 +108,14 @@ class BulkWriter:
             ApiError, TransportError: a request failed; what was sent before it is noted.
         """
         again: RetryError | None = None
-        encoded = ((number, operation(entries[number])) for number in left)
-        sized = (((number, lines), len(lines)) for number, lines in encoded)
-        for chunk in cut_sized(sized, count, self._chunk[1]):
+        for chunk in cut_sized(((number, len(operations[number])) for number in left), count, self._chunk[1]):
             answer = self._client.bulk(
                 index=target,
-                operations=[lines for _, lines in chunk],  # type: ignore[misc]  # bytes are sent as they are
+                operations=[operations[number] for number in chunk],  # type: ignore[misc]  # bytes are sent as they are
                 require_alias=True,  # a missing index is never made by the way, with a guessed mapping
                 filter_path=ANSWER,
             )
-            for (number, _), item in zip(chunk, _items(answer.body), strict=True):
+            for number, item in zip(chunk, _items(answer.body), strict=True):
                 try:
                     outcomes[number] = judge_item(item.get("status", 500), item.get("error"))
                 except RetryError as error:

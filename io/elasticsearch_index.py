@@ -10,11 +10,12 @@ Only calls that Elasticsearch has without plugins, scripts or licences are used;
 from __future__ import annotations
 
 import contextlib
+import functools
 import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import elastic_transport
@@ -23,9 +24,9 @@ import sqlalchemy as sa
 
 from ..transforms.errors import StoreUnavailableError
 from . import elasticsearch_documents, search, secret_refs
-from .elasticsearch_bulk import BulkWriter
+from .elasticsearch_bulk import BulkWriter, operation
 from .elasticsearch_errors import translated
-from .search import Hit, IndexedVersion, IndexEntry, IndexUnavailableError, Outcome, SearchQuery
+from .search import Hit, IndexedVersion, IndexEntry, IndexUnavailableError, Outcome, Put, SearchQuery
 
 Answer = elastic_transport.ObjectApiResponse[Any]
 
@@ -45,6 +46,10 @@ LEASES_WAIT = 120
 def _filling(name: str) -> str:
     """The alias by which an index is written while it is being rebuilt; it goes when the index is dropped or done."""
     return f"{name}-filling"
+
+
+def _failed(error: IndexUnavailableError) -> list[Outcome]:
+    raise error
 
 
 class ElasticsearchIndex:
@@ -232,16 +237,30 @@ class ElasticsearchIndex:
         Raises:
             IndexUnavailableError: some entries are not written: no answer, load or a write block, to the end of patience.
         """
-        filling = self._filling() if entries and self._target == self._spec.index else []
-        outcomes = self._bulk.write(entries, self._target)
+        return self.prepare(entries)()
+
+    def prepare(self, entries: Iterable[IndexEntry]) -> Put:
+        """Encode the entries, and ask who is filling a fresh index: after what they say was read, and before it is written."""
+        operations = [operation(entry) for entry in entries]
+        if not operations or self._target != self._spec.index:
+            return functools.partial(self._bulk.write, operations, self._target)
+        try:
+            return functools.partial(self._put, operations, self._filling())
+        except IndexUnavailableError as error:
+            return functools.partial(_failed, error)
+
+    def _put(self, operations: Sequence[bytes], filling: Sequence[str]) -> list[Outcome]:
+        outcomes = self._bulk.write(operations, self._target)
         for alias in filling:  # what takes the old index's place must not lack this, nor bring back what is deleted now
             try:
-                self._bulk.write(entries, alias)
+                self._bulk.write(operations, alias)
             except IndexUnavailableError:
                 with translated():
                     if self._client.indices.exists_alias(name=alias):
                         raise
-                outcomes = self._bulk.write(entries, self._target)  # the rebuild has ended meanwhile, and answers now
+                outcomes = self._bulk.write(
+                    operations, self._target
+                )  # the rebuild has ended meanwhile, and answers now
         return outcomes
 
     def _filling(self) -> list[str]:

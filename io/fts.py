@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import functools
 import itertools
 import json
 import re
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,7 +23,7 @@ import sqlalchemy as sa
 from ..transforms.errors import StoreUnavailableError
 from . import search
 from .database import SQLITE_BUSY, SQLITE_UNUSABLE
-from .search import DONE, STALE, Hit, IndexedVersion, IndexEntry, IndexUnavailableError, Outcome, SearchQuery
+from .search import DONE, STALE, Hit, IndexedVersion, IndexEntry, IndexUnavailableError, Outcome, Put, SearchQuery
 
 PAGE = 500
 _HAN = "[\u2e80-\u2fdf\u3005-\u3007\u3041-\u309f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
@@ -143,6 +144,10 @@ class FtsIndex:
                 return outcomes
         except StoreUnavailableError as error:
             raise IndexUnavailableError(str(error), [None] * len(entries)) from None
+
+    def prepare(self, entries: Iterable[IndexEntry]) -> Put:
+        """As `put`, which has nothing to do before."""
+        return functools.partial(self.put, list(entries))
 
     @staticmethod
     def _put(connection: sqlite3.Connection, g: int, entry: IndexEntry) -> Outcome:

@@ -10,6 +10,7 @@ import collections
 import concurrent.futures
 import dataclasses
 import datetime as dt
+import functools
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,7 @@ from ..transforms.errors import StoreUnavailableError
 from . import documents, removal
 from .database import Database
 from .schema import engagement, search_outbox
-from .search import IndexEntry, IndexUnavailableError, Outcome, SearchIndex
+from .search import IndexEntry, IndexUnavailableError, Outcome, Put, SearchIndex
 
 WAIT_MIN, WAIT_MAX = dt.timedelta(seconds=1), dt.timedelta(seconds=60)
 """Between two tries of an index that is down: doubled each time, with jitter."""
@@ -58,6 +59,18 @@ class _Waiting:
     @property
     def key(self) -> documents.Key:
         return self.team_id, self.engagement_id
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Ready:
+    """A batch that is ready to be written: its rows, in the order in which they are, and of each what is (None: its removal)."""
+
+    rows: list[_Waiting]
+    documents: list[int | None]
+    put: Put
+
+    def versions(self) -> Iterator[int]:
+        return (row.version if made is None else made for row, made in zip(self.rows, self.documents, strict=True))
 
 
 class Outbox:
@@ -100,7 +113,7 @@ class Outbox:
             some = engagement_ids[start : start + self._batch[0]]
             rows = self._read(_row.team_id == team_id, _row.engagement_id.in_(some))
             for batch in cut_sized(((row, row.size) for row in rows), *self._batch):
-                indexed += self._write(batch, self._entries(batch))
+                indexed += self._write(self._ready(batch))
                 if self.down:
                     return indexed
         return indexed
@@ -116,21 +129,21 @@ class Outbox:
         if not self._is_due():
             return 0
         indexed = 0
-        waiting = self._waiting(limit)
-        batch, entries = self._next(waiting)
-        if not batch:
+        batches = self._waiting(limit)
+        ready = self._next(batches)
+        if ready is None:
             return 0
         with concurrent.futures.ThreadPoolExecutor(1, "outbox") as writer:
-            writing = writer.submit(self._put, entries)
-            while batch:
-                following, prepared = self._next(waiting)
+            writing = writer.submit(self._put, ready)
+            while ready is not None:
+                following = self._next(batches)
                 outcomes, error = writing.result()
-                if error is None and following:  # first of all: the index must not wait for the database
-                    writing = writer.submit(self._put, prepared)
-                indexed += self._settle(batch, entries, outcomes, error)
+                if error is None and following is not None:  # first of all: the index must not wait for the database
+                    writing = writer.submit(self._put, following)
+                indexed += self._settle(ready, outcomes, error)
                 if error is not None:
                     break
-                batch, entries = following, prepared
+                ready = following
         return indexed
 
     def backlog(self, team_id: str | None = None) -> Backlog:
@@ -223,76 +236,74 @@ class Outbox:
             later = sa.or_(_row.enqueued_at > last.enqueued_at, sa.and_(_row.enqueued_at == last.enqueued_at, beyond))
             conditions = [may, _row.enqueued_at >= last.enqueued_at, later]
 
-    def _next(self, waiting: Iterator[list[_Waiting]]) -> tuple[list[_Waiting], list[IndexEntry]]:
-        batch = next(waiting, [])
-        return batch, self._entries(batch)
+    def _next(self, batches: Iterator[list[_Waiting]]) -> _Ready | None:
+        batch = next(batches, None)
+        return None if batch is None else self._ready(batch)
 
-    def _entries(self, batch: Sequence[_Waiting]) -> list[IndexEntry]:
-        """What to write for these rows: the engagement as it is now, or its removal where it is no more."""
-        if not batch:
-            return []
-        with self._database.reading() as connection:
-            found = documents.read_documents(connection, [row.key for row in batch])
-        entries = []
-        for row in batch:
-            made = found.get(row.key)
-            if made is None:
-                entries.append(IndexEntry(*row.key, row.version))
-            else:
-                entries.append(IndexEntry(*row.key, made.version, made.document))
-        return entries
+    def _ready(self, batch: Sequence[_Waiting]) -> _Ready:
+        """The write of these rows: the engagement as it is now, or its removal where it is no more."""
+        rows: list[_Waiting] = []
+        made: list[int | None] = []
+        if not self._is_there:  # asked here, because an index that is down must not hold up a run's start
+            try:
+                self._index.ensure()
+            except StoreUnavailableError as error:
+                return _Ready(list(batch), [None] * len(batch), functools.partial(_failed, error))
+            self._is_there = True
+
+        def entries() -> Iterator[IndexEntry]:
+            left = {row.key: row for row in batch}
+            with self._database.reading() as connection:
+                for key, found in documents.each_document(connection, [row.key for row in batch]):
+                    rows.append(left.pop(key))
+                    made.append(found.version)
+                    yield IndexEntry(*key, found.version, found.document)
+            for row in left.values():
+                rows.append(row)
+                made.append(None)
+                yield IndexEntry(*row.key, row.version)
+
+        return _Ready(rows, made, self._index.prepare(entries()))
 
     # --- writing -------------------------------------------------------------------------------------------------------
-    def _write(self, batch: Sequence[_Waiting], entries: Sequence[IndexEntry]) -> int:
-        return self._settle(batch, entries, *self._put(entries))
+    def _write(self, ready: _Ready) -> int:
+        return self._settle(ready, *self._put(ready))
 
-    def _put(self, entries: Sequence[IndexEntry]) -> tuple[Sequence[Outcome | None], StoreUnavailableError | None]:
+    def _put(self, ready: _Ready) -> tuple[Sequence[Outcome | None], StoreUnavailableError | None]:
         try:
-            if not self._is_there:  # asked here, because an index that is down must not hold up a run's start
-                self._index.ensure()
-                self._is_there = True
-            return self._unhidden(entries, self._index.put(entries)), None
+            return self._unhidden(ready, ready.put()), None
         except IndexUnavailableError as error:
-            return error.outcomes or [None] * len(entries), error
+            return error.outcomes or [None] * len(ready.rows), error
         except StoreUnavailableError as error:
-            return [None] * len(entries), error
+            return [None] * len(ready.rows), error
 
-    def _unhidden(self, entries: Sequence[IndexEntry], outcomes: Sequence[Outcome]) -> list[Outcome]:
+    def _unhidden(self, ready: _Ready, outcomes: Sequence[Outcome]) -> list[Outcome]:
         """`outcomes`, with HIDDEN where the index kept a document out for a newer version and yet has none: a delete's."""
         keys = [
-            (entry.team_id, entry.engagement_id)
-            for entry, outcome in zip(entries, outcomes, strict=True)
-            if outcome.status == "stale" and entry.document is not None
+            row.key
+            for row, made, outcome in zip(ready.rows, ready.documents, outcomes, strict=True)
+            if outcome.status == "stale" and made is not None
         ]
         if not keys:
             return list(outcomes)
         hidden = set(keys) - self._index.lookup(keys).keys()
-        return [
-            HIDDEN if (entry.team_id, entry.engagement_id) in hidden else outcome
-            for entry, outcome in zip(entries, outcomes, strict=True)
-        ]
+        return [HIDDEN if row.key in hidden else outcome for row, outcome in zip(ready.rows, outcomes, strict=True)]
 
-    def _settle(
-        self,
-        batch: Sequence[_Waiting],
-        entries: Sequence[IndexEntry],
-        outcomes: Sequence[Outcome | None],
-        error: StoreUnavailableError | None,
-    ) -> int:
+    def _settle(self, ready: _Ready, outcomes: Sequence[Outcome | None], error: StoreUnavailableError | None) -> int:
         """Take what is written off the outbox unless a newer version has come; park what is refused; note the rest."""
         gone: list[tuple[_Waiting, int]] = []
         refused: dict[str, list[tuple[_Waiting, int]]] = collections.defaultdict(list)
         unknown: list[documents.Key] = []
         hidden: dict[documents.Key, int] = {}
-        for row, entry, outcome in zip(batch, entries, outcomes, strict=True):
+        for row, version, outcome in zip(ready.rows, ready.versions(), outcomes, strict=True):
             if outcome is None:
                 unknown.append(row.key)
             elif outcome.status == "refused":
-                refused[outcome.error_class].append((row, entry.version))
+                refused[outcome.error_class].append((row, version))
             else:
-                gone.append((row, entry.version))
+                gone.append((row, version))
                 if outcome is HIDDEN:
-                    hidden[row.key] = entry.version
+                    hidden[row.key] = version
         self._note(error)
 
         def work(connection: sa.Connection) -> None:
@@ -315,8 +326,7 @@ class Outbox:
                     mine = sa.and_(_row.team_id == team_id, _row.engagement_id.in_(ids))
                     connection.execute(sa.update(search_outbox).where(mine).values(**later))
 
-        if batch:
-            self._database.transaction(work)
+        self._database.transaction(work)
         for error_class, keys in refused.items():
             _log.warning("the search index refuses %d documents: %s; they are parked", len(keys), error_class)
         return len(gone)
@@ -334,6 +344,10 @@ class Outbox:
             _log.warning("%s; what changed waits on the search outbox", error)
         self._failures += 1
         self._down_until, self.down = self._now() + wait, str(error)
+
+
+def _failed(error: StoreUnavailableError) -> list[Outcome]:
+    raise error
 
 
 def _teams(keys: Sequence[documents.Key]) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ import dataclasses
 import datetime as dt
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -50,6 +50,10 @@ class Outcome:
 
 
 DONE, STALE = Outcome("done"), Outcome("stale")
+
+
+Put = Callable[[], list[Outcome]]
+"""A write that is ready."""
 
 
 class IndexUnavailableError(StoreUnavailableError):
@@ -139,6 +143,12 @@ class SearchIndex(Protocol):
 
         Raises:
             IndexUnavailableError: some could not be written now; it says which.
+        """
+
+    def prepare(self, entries: Iterable[IndexEntry]) -> Put:
+        """All of `put` that can be done before; the rest is done, and answered, when what comes back is called.
+
+        So a batch is made ready while the index takes the one before. `entries` are gone through once, and none is kept.
         """
 
     def refresh(self) -> None:

@@ -413,12 +413,12 @@ def test_a_bulk_that_arrives_long_after_its_sender_gave_up_changes_nothing(
     proxy = SlowProxy(server.port)
     late = hasty(proxy)
     late.ensure()
-    batch = Outbox(sqlite_database, late, now=clock)._read()
-    entries = Outbox(sqlite_database, late, now=clock)._entries(batch)
+    outbox = Outbox(sqlite_database, late, now=clock)
+    ready = outbox._ready(outbox._read())
     proxy.trouble = "hold request"
     late._stopped.set()  # one try, and no waiting for another
     with pytest.raises(IndexUnavailableError):
-        late.put(entries)
+        ready.put()
     assert proxy.count == 1
     assert count(sqlite_database) == 6
     clock.advance(minutes=1)

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import random
 import threading
 
 import pytest
 import sqlalchemy as sa
 
-from dealmail.io import index_check, removal, schema
+from dealmail.io import documents, index_check, removal, schema
 from dealmail.io.outbox import Outbox
-from dealmail.io.search import IndexUnavailableError, SearchQuery, SearchSpec, open_index
+from dealmail.io.search import IndexEntry, IndexUnavailableError, SearchQuery, SearchSpec, open_index
 from dealmail.transforms.errors import StoreUnavailableError
 
 
@@ -71,11 +72,10 @@ class TestOnEveryPairOfStores:
     def test_newer_version_on_the_outbox_stays_there(self, database, search_index, outbox, store, clock):
         """Settled again between the reading of the outbox and the taking off."""
         ids = store(database, range(3))
-        batch = outbox._read()
-        entries = outbox._entries(batch)
+        ready = outbox._ready(outbox._read())
         clock.advance(seconds=1)
         store(database, [1], text="changed meanwhile")
-        outbox._write(batch, entries)
+        outbox._write(ready)
         assert [row["engagement_id"] for row in waiting(database)] == [ids[1]]
         assert outbox.drain(10) == 1
         assert agree(database, search_index) == 3
@@ -121,7 +121,9 @@ class TestOnEveryPairOfStores:
         ids = store(database, range(1100))
         outbox.drain(5000)
         held = {one.engagement_id: one for one in search_index.scan()}
-        entries = {e.engagement_id: e for e in outbox._entries(_as_waiting(ids, held))}
+        with database.reading() as connection:
+            found = documents.read_documents(connection, [("t1", one) for one in ids])
+        entries = {key[1]: IndexEntry(*key, made.version, made.document) for key, made in found.items()}
         index_missing = ids[3]
         search_index.put([_entry(entries[index_missing], held[index_missing].version + 1, None)])  # missing
         document = dict(entries[ids[5]].document, digest="0" * 64, text="tampered")
@@ -211,15 +213,7 @@ class TestOnEveryPairOfStores:
 
 
 def _entry(like, version, document):
-    from dealmail.io.search import IndexEntry
-
     return IndexEntry(like.team_id, like.engagement_id, version, document)
-
-
-def _as_waiting(ids, held):
-    from dealmail.io.outbox import _Waiting
-
-    return [_Waiting("t1", key, held[key].version, dt.datetime.now(dt.UTC), 1) for key in ids]
 
 
 class TestBatches:
@@ -234,6 +228,9 @@ class TestBatches:
         class Watched:
             def ensure(self):
                 pass
+
+            def prepare(self, entries):
+                return functools.partial(self.put, list(entries))
 
             def put(self, entries):
                 puts.append(len(entries))
@@ -256,6 +253,9 @@ class Overtaking:
 
     def ensure(self):
         pass
+
+    def prepare(self, entries):
+        return functools.partial(self.put, list(entries))
 
     def put(self, entries):
         self.puts.append([entry.engagement_id for entry in entries])

@@ -204,6 +204,7 @@ CALLS: dict[str, Callable[[Two], Any]] = {
     ],
     "closed_deals.read": lambda w: w.write(lambda c: _closed_deals(w, c)),
     "documents.all_documents": lambda w: list(documents.all_documents(w.database, w.me)),
+    "documents.each_document": lambda w: w.write(lambda c: list(documents.each_document(c, [(w.me, one) for one in w.ids]))),
     "documents.read_documents": lambda w: w.write(lambda c: documents.read_documents(c, [(w.me, one) for one in w.ids])),
     "erasure.Erasing.erase": lambda w: [_refused(lambda what=what: w.erasing.erase(what)) for what in _erasures(w)],
     "erasure.Erasing.preview": lambda w: [_refused(lambda what=what: w.erasing.preview(what)) for what in _erasures(w)],
@@ -310,6 +311,7 @@ INDEX_CALLS: dict[str, Callable[[Two], Any]] = {
     "delete_team": lambda w: w.index.delete_team(w.me),
     "lookup": lambda w: list(w.index.lookup([(w.me, f"only-{w.other}")])),
     "put": lambda w: w.index.put(_entries(w)),
+    "prepare": lambda w: w.index.prepare(_entries(w))(),
     "scan": lambda w: list(w.index.scan(w.me)),
     "search": lambda w: [
         w.index.search(w.me, SearchQuery(text, person)) for text, person in (("secret", ""), ("", "@customer.example"), (w.other, ""), ("", ""))
