@@ -104,11 +104,29 @@ def osticket(mail: Evidence) -> bool:
     return replies or bounces
 
 
+def espo_reply(mail: Evidence) -> bool:
+    """A responder field that is not empty, or Auto-Submitted that is auto-replied and nothing more."""
+    return bool(mail.header("x-autoreply") or mail.header("x-autorespond")) or (
+        mail.header("auto-submitted") == "auto-replied"
+    )
+
+
+def espo_unanswered(mail: Evidence) -> bool:
+    """What must not be answered: suppression of all or automatic answers, or Auto-Submitted other than no."""
+    return (
+        mail.headers.get("x-auto-response-suppress") in {"All", "AutoReply"}
+        or mail.header("auto-submitted") not in {"", "no"}
+        or espo_reply(mail)
+    )
+
+
 PEERS: dict[str, Callable[[Evidence], bool]] = {
     "List-Unsubscribe only": unsubscribe_only,
     "like Twenty, headers": twenty_headers,
     "like Twenty, both": twenty_both,
     "like Zammad": zammad,
+    "like EspoCRM, replies": espo_reply,
+    "like EspoCRM, unanswered": espo_unanswered,
     "like Discourse": discourse,
     "like FreeScout": freescout,
     "like osTicket": osticket,
