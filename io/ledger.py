@@ -10,7 +10,7 @@ import dataclasses
 import datetime as dt
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
@@ -243,7 +243,7 @@ class Ledger:
         is_suspect = _message.leases >= SUSPECT_LEASES
         query = (
             sa.select(_message.gmail_id, _message.leases)
-            .where(_message.mailbox_id == mailbox.id, _message.lane == LANES[lane], free(now))
+            .where(_message.mailbox_id == mailbox.id, _message.lane == LANES[lane], free(When.at(now)))
             .where(is_suspect if suspects else sa.not_(is_suspect))
             .order_by(_message.gmail_id.desc())
             .limit(n)
@@ -270,7 +270,7 @@ class Ledger:
     ) -> bool:
         """Whether a lease would find anything."""
         which = [_message.lane == LANES["live"]] if live_only else []
-        query = sa.select(sa.literal(1)).where(_message.mailbox_id == mailbox.id, free(now), *which).limit(1)
+        query = sa.select(sa.literal(1)).where(_message.mailbox_id == mailbox.id, free(When.at(now)), *which).limit(1)
         return connection.scalar(query) is not None
 
     # --- what people ask -------------------------------------------------------------------------------------------
@@ -368,14 +368,26 @@ def _of(mailbox: MailboxRow, ids: Sequence[str]) -> sa.ColumnElement[bool]:
     return sa.and_(_message.mailbox_id == mailbox.id, _message.team_id == mailbox.team_id, _message.gmail_id.in_(ids))
 
 
-def passed(column: Any, now: dt.datetime) -> sa.ColumnElement[bool]:
+class When(NamedTuple):
+    """The time (UTC) that a condition asks about: a value, or a parameter of a statement that is built once. far: `FAR` later."""
+
+    now: Any
+    far: Any
+
+    @classmethod
+    def at(cls, now: dt.datetime) -> When:
+        """That of `now`."""
+        return cls(now, now + FAR)
+
+
+def passed(column: Any, when: When) -> sa.ColumnElement[bool]:
     """The time in `column` is over, or there is none, or it was written by a clock that was far ahead."""
-    return sa.or_(column.is_(None), column <= now, column > now + FAR)
+    return sa.or_(column.is_(None), column <= when.now, column > when.far)
 
 
-def free(now: dt.datetime, column: Any = _message) -> sa.ColumnElement[bool]:
+def free(when: When, column: Any = _message) -> sa.ColumnElement[bool]:
     """Pending, its pause over, and leased to nobody."""
-    return sa.and_(column.state == "pending", passed(column.not_before, now), passed(column.lease_until, now))
+    return sa.and_(column.state == "pending", passed(column.not_before, when), passed(column.lease_until, when))
 
 
 def _ledger_row(row: Any) -> LedgerRow:

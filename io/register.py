@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from ..transforms.records import DueMailbox, Lane
 from . import schema
 from .database import Database
-from .ledger import BLOCKED, LANES, RESTING, free, passed
-from .mailboxes import CLOCK_SKEW
+from .ledger import BLOCKED, LANES, RESTING, When, free, passed
+from .mailboxes import CLOCK_SKEW, FAR
 
 _mailbox = schema.mailbox.c
 _message = schema.message.c
@@ -25,6 +25,80 @@ _listing = schema.listing.c
 _WORTH_A_TURN: Final = 5
 """Messages of old mail for which a mailbox is opened: as many as are read of it side by side."""
 _AWAKE: Final = (_mailbox.import_on.is_(True), _mailbox.state.not_in(RESTING))
+
+# Built once: of a look at the database once a second, building its statements would be the greater part.
+_WHEN: Final = When(sa.bindparam("now", type_=schema.UtcDateTime()), sa.bindparam("far", type_=schema.UtcDateTime()))
+_AHEAD: Final = sa.bindparam("ahead", type_=schema.UtcDateTime())
+
+
+def _times(now: dt.datetime) -> dict[str, dt.datetime]:
+    """The parameters of the statements below."""
+    return {"now": now, "far": now + FAR, "ahead": now + CLOCK_SKEW}
+
+
+def _earliest(at: sa.ColumnElement[Any]) -> sa.ColumnElement[dt.datetime]:
+    return sa.type_coerce(sa.func.min(at), schema.UtcDateTime())
+
+
+def _poll() -> sa.ColumnElement[bool]:
+    """The poll or the watch is due. A last poll that lies ahead was dated by a clock that has gone back since."""
+    renewal = sa.and_(_mailbox.watch_renew_at.is_not(None), passed(_mailbox.watch_renew_at, _WHEN))
+    return sa.or_(passed(_mailbox.next_poll_at, _WHEN), _mailbox.last_poll_at > _AHEAD, renewal)
+
+
+def _work(lane: Lane) -> sa.ColumnElement[bool]:
+    message = schema.message.alias("w")
+    is_live = _listing.kind == "recover"
+    return sa.and_(
+        _mailbox.state.not_in(BLOCKED),
+        sa.or_(
+            sa.exists().where(message.c.mailbox_id == _mailbox.id, free(_WHEN, message.c), message.c.lane == LANES[lane]),
+            sa.exists().where(
+                _listing.mailbox_id == _mailbox.id, _listing.finished_at.is_(None), is_live if lane == "live" else sa.not_(is_live)
+            ),
+        ),
+    )  # fmt: skip
+
+
+def _ask(*which: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    reason = sa.case((_poll(), "poll"), else_="work").label("reason")
+    return sa.select(_mailbox.team_id, _mailbox.id, reason).where(*_AWAKE, passed(_mailbox.not_before, _WHEN), *which)
+
+
+_MOST: Final = sa.bindparam("most", type_=sa.Integer())
+_LAST: Final = sa.bindparam("last", type_=sa.String())
+_OLD: Final = (
+    _ask(sa.or_(sa.and_(_poll(), _mailbox.history_id.is_(None)), _work("backfill"))).order_by(_mailbox.id).limit(_MOST)
+)
+_LOOKS: Final = (
+    _ask(_poll(), _mailbox.history_id.is_not(None))
+    .order_by(sa.func.coalesce(_mailbox.next_poll_at, _mailbox.state_since, _mailbox.created_at))
+    .limit(_MOST)
+)
+_LIVE: Final = _ask(_work("live")).order_by(_mailbox.id).limit(_MOST)
+_TURN: Final = _OLD.where(_mailbox.id > _LAST)
+_NEXT_ROUND: Final = _OLD.where(_mailbox.id <= _LAST)
+_ANY: Final = _ask(sa.or_(_poll(), _work("live"), _work("backfill"))).limit(1)
+_PAUSED: Final = sa.select(_mailbox.next_poll_at, _mailbox.watch_renew_at, _mailbox.not_before, _mailbox.id).where(
+    *_AWAKE, _mailbox.not_before > _WHEN.now
+)
+_SOONEST: Final = sa.select(*(_earliest(column) for column in (_mailbox.next_poll_at, _mailbox.watch_renew_at))).where(
+    *_AWAKE, passed(_mailbox.not_before, _WHEN)
+)
+"""One row, for there may be many mailboxes."""
+_FREE_AT: Final = sa.case(
+    (_message.lease_until.is_(None), _message.not_before),
+    (_message.not_before.is_(None), _message.lease_until),
+    (_message.not_before > _message.lease_until, _message.not_before),
+    else_=_message.lease_until,
+)
+_WAITING: Final = (
+    sa.select(_message.mailbox_id, _earliest(_FREE_AT))
+    .join(schema.mailbox, _mailbox.id == _message.mailbox_id)
+    .where(_message.state == "pending", *_AWAKE, _mailbox.state.not_in(BLOCKED))
+    .group_by(_message.mailbox_id)
+)
+_LISTED: Final = sa.select(_listing.mailbox_id).where(_listing.finished_at.is_(None)).distinct()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,21 +137,18 @@ class Register:
         Those that have waited longest for their poll come first; those with old mail take turns. Where `old_messages` says how
         many of their messages may be taken on altogether, they share them, and only those whose turn it is have any.
         """
-        waiting_since = sa.func.coalesce(_mailbox.next_poll_at, _mailbox.state_since, _mailbox.created_at)
-        looks = _ask(now, _poll(now), _mailbox.history_id.is_not(None)).order_by(waiting_since)
-        live = _ask(now, _work(now, "live")).order_by(_mailbox.id)
-        old = _ask(now, sa.or_(sa.and_(_poll(now), _mailbox.history_id.is_(None)), _work(now, "backfill")))
+        times = _times(now)
         found: dict[str, DueMailbox] = {}
         with self._lock, self._database.reading() as connection:
-            for query in (looks, live):
-                for row in connection.execute(query.limit(self._helping.looks)):
+            for query in (_LOOKS, _LIVE):
+                for row in connection.execute(query, {**times, "most": self._helping.looks}):
                     found.setdefault(row.id, DueMailbox(row.team_id, row.id, row.reason))
             backfills = self._helping.backfills
             if old_messages is not None:
                 backfills = max(1, min(backfills, old_messages // _WORTH_A_TURN))
-            turn = list(connection.execute(self._turn(old, _mailbox.id > self._last, backfills)))
+            turn = list(connection.execute(_TURN, {**times, "last": self._last, "most": backfills}))
             if (rest := backfills - len(turn)) and self._last:
-                turn += connection.execute(self._turn(old, _mailbox.id <= self._last, rest))
+                turn += connection.execute(_NEXT_ROUND, {**times, "last": self._last, "most": rest})
             share = None if old_messages is None else max(1, old_messages // max(1, len(turn)))
             if old_messages is not None:
                 found = {key: dataclasses.replace(due, old_messages=0) for key, due in found.items()}
@@ -85,10 +156,6 @@ class Register:
                 found[row.id] = DueMailbox(row.team_id, row.id, row.reason, turn=True, old_messages=share)
             self._last = turn[-1].id if turn else ""
         return list(found.values())
-
-    @staticmethod
-    def _turn(query: sa.Select[Any], which: sa.ColumnElement[bool], n: int) -> sa.Select[Any]:
-        return query.where(which).order_by(_mailbox.id).limit(n)
 
     def touched(self, address: str, now: dt.datetime) -> list[DueMailbox]:
         """The mailboxes that a push for `address` (any case) concerns; notes the push. Unknown or off: none, no trace.
@@ -108,64 +175,16 @@ class Register:
 
     def next_due(self, now: dt.datetime) -> dt.datetime | None:
         """When `due` will next have an answer, at the earliest (`now` if it has one already); None: never by itself."""
-        work = sa.or_(_poll(now), _work(now, "live"), _work(now, "backfill"))
-        paused = sa.select(_mailbox.next_poll_at, _mailbox.watch_renew_at, _mailbox.not_before, _mailbox.id).where(
-            *_AWAKE, _mailbox.not_before > now
-        )
-        soonest = sa.select(*(_earliest(column) for column in (_mailbox.next_poll_at, _mailbox.watch_renew_at))).where(
-            *_AWAKE, passed(_mailbox.not_before, now)
-        )  # read as one row: there may be many mailboxes, and this is asked every second
-        free_at = sa.case(
-            (_message.lease_until.is_(None), _message.not_before),
-            (_message.not_before.is_(None), _message.lease_until),
-            (_message.not_before > _message.lease_until, _message.not_before),
-            else_=_message.lease_until,
-        )
-        waiting = (
-            sa.select(_message.mailbox_id, _earliest(free_at))
-            .join(schema.mailbox, _mailbox.id == _message.mailbox_id)
-            .where(_message.state == "pending", *_AWAKE, _mailbox.state.not_in(BLOCKED))
-            .group_by(_message.mailbox_id)
-        )
-        listing = sa.select(_listing.mailbox_id).where(_listing.finished_at.is_(None)).distinct()
-        times: list[dt.datetime] = []
+        moments: list[dt.datetime] = []
+        times = _times(now)
         with self._database.reading() as connection:
-            if connection.execute(_ask(now, work).limit(1)).first():
+            if connection.execute(_ANY, times).first():
                 return now
-            at_work = {mailbox: at or now for mailbox, at in connection.execute(waiting)}
-            at_work.update(dict.fromkeys(connection.scalars(listing), now))
-            for poll, renew, pause, mailbox in connection.execute(paused):
+            at_work = {mailbox: at or now for mailbox, at in connection.execute(_WAITING)}
+            at_work.update(dict.fromkeys(connection.scalars(_LISTED), now))
+            for poll, renew, pause, mailbox in connection.execute(_PAUSED, times):
                 at = min(t for t in (poll or now, renew, at_work.pop(mailbox, None)) if t is not None)
-                times.append(max(at, pause))
-            times.extend(at for at in connection.execute(soonest).one() if at is not None)
-            times.extend(at_work.values())
-        return max(now, min(times)) if times else None
-
-
-def _earliest(at: sa.ColumnElement[Any]) -> sa.ColumnElement[dt.datetime]:
-    return sa.type_coerce(sa.func.min(at), schema.UtcDateTime())
-
-
-def _ask(now: dt.datetime, *which: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    reason = sa.case((_poll(now), "poll"), else_="work").label("reason")
-    return sa.select(_mailbox.team_id, _mailbox.id, reason).where(*_AWAKE, passed(_mailbox.not_before, now), *which)
-
-
-def _poll(now: dt.datetime) -> sa.ColumnElement[bool]:
-    """The poll or the watch is due. A last poll that lies ahead was dated by a clock that has gone back since."""
-    renewal = sa.and_(_mailbox.watch_renew_at.is_not(None), passed(_mailbox.watch_renew_at, now))
-    return sa.or_(passed(_mailbox.next_poll_at, now), _mailbox.last_poll_at > now + CLOCK_SKEW, renewal)
-
-
-def _work(now: dt.datetime, lane: Lane) -> sa.ColumnElement[bool]:
-    message = schema.message.alias("w")
-    is_live = _listing.kind == "recover"
-    return sa.and_(
-        _mailbox.state.not_in(BLOCKED),
-        sa.or_(
-            sa.exists().where(message.c.mailbox_id == _mailbox.id, free(now, message.c), message.c.lane == LANES[lane]),
-            sa.exists().where(
-                _listing.mailbox_id == _mailbox.id, _listing.finished_at.is_(None), is_live if lane == "live" else sa.not_(is_live)
-            ),
-        ),
-    )  # fmt: skip
+                moments.append(max(at, pause))
+            moments.extend(at for at in connection.execute(_SOONEST, times).one() if at is not None)
+            moments.extend(at_work.values())
+        return max(now, min(moments)) if moments else None
