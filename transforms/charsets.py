@@ -171,7 +171,7 @@ def clean_text(text: str) -> str:
     if "\r" in text:
         text = text.replace("\r\n", "\n")
     if text.isascii():
-        return text.translate(_REPLACEMENTS)  # on ASCII as fast as looking whether there is anything to replace
+        return text.translate(_REPLACEMENTS) if text.encode().translate(None, _WANTED) else text
     if "\xa0" in text:
         text = text.replace("\xa0", " ")
     try:

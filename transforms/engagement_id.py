@@ -132,9 +132,9 @@ def _letters(text: str, limit: int) -> str:
     for start in range(0, len(text), step):
         piece = text[start : start + step].casefold()
         if piece.isascii():
-            kept = piece.translate(_NO_LETTERS)
+            kept = piece.encode().translate(None, _NO_LETTERS).decode()
         else:
-            kept = "".join(filter(str.isalnum, unicodedata.normalize("NFKD", piece)))
+            kept = "".join(_LETTERS.findall(unicodedata.normalize("NFKD", piece)))
         found.append(kept)
         count += len(kept)
         if count >= limit:
@@ -142,7 +142,8 @@ def _letters(text: str, limit: int) -> str:
     return "".join(found)[:limit]
 
 
-_NO_LETTERS: Final = {code: None for code in range(128) if not chr(code).isalnum()}
+_LETTERS: Final = re.compile(r"[^\W_]+")  # what str.isalnum says yes to
+_NO_LETTERS: Final = bytes(code for code in range(128) if not chr(code).isalnum())
 
 
 def _digest(*parts: str) -> str:

@@ -201,7 +201,7 @@ _INDENT: Final = re.compile(r"\n (?=[^ \n])")
 
 def _tidy(text: str, *, spaced: bool, preformatted: bool) -> str:
     """`text` with one tab between cells, no runs of spaces but indents (where it is `spaced`), no runs of blank lines."""
-    if " (" in text:
+    if "(" in text and " (" in text:
         text = _LINK.sub(_shorten_link, text)
     if "\t" in text:
         text = _CELLS.sub("\t", text)
