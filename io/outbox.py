@@ -26,8 +26,10 @@ from .search import IndexEntry, IndexUnavailableError, Outcome, Put, SearchIndex
 
 WAIT_MIN, WAIT_MAX = dt.timedelta(seconds=1), dt.timedelta(seconds=60)
 """Between two tries of an index that is down: doubled each time, with jitter."""
-PAGE = 2000
+PAGE = documents.BATCH_COUNT
 """Outbox rows read at a time: what a drain holds in memory of a backlog of any length."""
+FIRST_PAGE = 100
+"""The first ones: the index has nothing to do until they are made ready."""
 
 LEAP = 3_600_000_000
 """By how much a version grows (an hour) to outdo that of a delete by somebody whose clock was ahead."""
@@ -133,18 +135,20 @@ class Outbox:
         ready = self._next(batches)
         if ready is None:
             return 0
-        with concurrent.futures.ThreadPoolExecutor(1, "outbox") as writer:
-            writing = writer.submit(self._put, ready)
-            while ready is not None:
+        with concurrent.futures.ThreadPoolExecutor(2, "outbox") as helpers:
+            writing = helpers.submit(self._put, ready)
+            settling = None
+            while True:
                 following = self._next(batches)
                 outcomes, error = writing.result()
                 if error is None and following is not None:  # first of all: the index must not wait for the database
-                    writing = writer.submit(self._put, following)
-                indexed += self._settle(ready, outcomes, error)
-                if error is not None:
-                    break
+                    writing = helpers.submit(self._put, following)
+                if settling is not None:
+                    indexed += settling.result()
+                settling = helpers.submit(self._settle, ready, outcomes, error)
+                if error is not None or following is None:
+                    return indexed + settling.result()
                 ready = following
-        return indexed
 
     def backlog(self, team_id: str | None = None) -> Backlog:
         """What is on the outbox (of one team).
@@ -221,13 +225,13 @@ class Outbox:
     def _waiting(self, limit: int) -> Iterator[list[_Waiting]]:
         """Batches of waiting rows, oldest first, no row twice."""
         may = sa.or_(_row.not_before.is_(None), _row.not_before <= self._now())
-        conditions = [may]
+        conditions, size = [may], FIRST_PAGE
         while limit > 0:
-            page = self._read(*conditions, limit=min(limit, PAGE))
+            page = self._read(*conditions, limit=min(limit, size))
             yield from cut_sized(((row, row.size) for row in page), *self._batch)
-            if len(page) < PAGE:
+            if len(page) < size:
                 return
-            limit -= len(page)
+            limit, size = limit - len(page), PAGE
             last = page[-1]
             beyond = sa.or_(
                 _row.team_id > last.team_id,

@@ -310,7 +310,7 @@ class TestOverlap:
             outbox.drain(100)
         sa.event.remove(sqlite_database.engine, "before_cursor_execute", fail)
         assert len(waiting(sqlite_database)) == 17
-        assert len(list(fts_search_index.scan())) == 9
+        assert len(list(fts_search_index.scan())) == 12
         assert outbox.drain(100) == 17
         assert agree(sqlite_database, fts_search_index) == 20
 
