@@ -133,22 +133,20 @@ _ADDRESS: Final = re.compile(r"[^\s@<>]@[\w-]+\.\w")
 def _(mail: Evidence) -> bool:
     """A postmaster needs only say so; anybody else also has to name an address or a server, and not to write a letter."""
     start = mail.whole
-    if not start:
+    if not start or mail.greeted:  # a letter, be it a postmaster's
         return False
-    is_postmaster = _is_postmaster(mail) or mail.headers.get("return-path", "x").strip() == "<>"
+    if _is_postmaster(mail) or mail.headers.get("return-path", "x").strip() == "<>":
+        return _count_marks(start) > 0 or bool(BOUNCE_TEXT.search(start))
+    if _ANSWER.match(mail.subject):
+        return False
     may_be_system = bool(_MAYBE_SYSTEM.match(mail.local))
     says_subject = bool(BOUNCE_SUBJECT.match(mail.subject))
-    marks = _count_marks(start, code_alone=is_postmaster or may_be_system or says_subject)
-    if is_postmaster:
-        if mail.greeted:  # a postmaster's letter
-            return False
-        return marks > 0 or bool(BOUNCE_TEXT.search(start))
-    is_answer = bool(_ANSWER.match(mail.subject))
-    if marks >= 4 and not mail.greeted:
-        return not is_answer
+    marks = _count_marks(start, code_alone=may_be_system or says_subject)
+    if marks >= 4:
+        return True
     is_system = may_be_system and marks > 0
     has_original = bool(mail.kinds & _ORIGINALS)
-    if is_answer or mail.greeted or not (is_system or says_subject or has_original or marks >= 2):
+    if not (is_system or says_subject or has_original or marks >= 2):
         return False  # nearly all mail: what follows looks at every letter of the text
     copy = _COPY.search(start)
     own = start[: copy.start()] if copy else start
