@@ -5,7 +5,6 @@ The gates, cheapest and most private first: label, window, retention, participan
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import email.utils
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,11 +63,11 @@ def select(
     """
     rule = early_rule(message, directory, now)
     if rule is not None:
-        return Decision(message.claim, "dropped", rule)
+        return Decision(message.claim, "dropped", rule, crm_version=directory.version)
     direction = direction_of(message, directory)
     links = directory.links(outsiders(message, directory))
     if not links:
-        return Decision(message.claim, "dropped", decisions.CRM_NO_MATCH)
+        return Decision(message.claim, "dropped", decisions.CRM_NO_MATCH, crm_version=directory.version)
     rule_set = automated.rule_set(directory.settings)
     root = read_root(message.payload)
     verdict = None
@@ -96,11 +95,13 @@ def select(
                     verdict.score,
                     verdict.signals,
                     context,
+                    directory.version,
                 )
     body = body or read(root, MAX_TEXT_BYTES)
     if direction == "outbound" and is_unsubscribe_request(message, body):
         signals = ("unsubscribe-request",)
-        return Decision(message.claim, "dropped", decisions.AUTOMATED_MARKETING, rule_set.version, None, signals)
+        rule = decisions.AUTOMATED_MARKETING
+        return Decision(message.claim, "dropped", rule, rule_set.version, None, signals, (), directory.version)
     return _customer_mail(message, directory, correspondence, direction, links, body, rule_set.version, verdict)
 
 
@@ -246,6 +247,7 @@ def _customer_mail(
         score=None if verdict is None else verdict.score,
         signals=() if verdict is None else verdict.signals,
         context=shown_by(message, directory, correspondence) if direction == "outbound" else (),
+        crm_version=directory.version,
     )
 
 
@@ -288,7 +290,6 @@ class _Select(beam.DoFn):
         try:
             directory = self._directories.directory(team, (stamps or {}).get(team))
             result = select(element, directory, self._correspondence, now=self._now(), on_shadow=_count_shadow)
-            result = dataclasses.replace(result, crm_version=directory.version)
         except DealmailError as error:
             counts = not isinstance(error, TransientError)
             yield TaggedOutput(FAILURES, Failure(element.claim, PHASE, type(error).__name__, counts))

@@ -214,7 +214,7 @@ def test_no_mail_waits_for_a_large_directory_and_none_is_lost_by_the_old_one(sal
         crm = directories.directory("t1", 2)
         message = normalize(FetchedMessage(dataclasses.replace(claim, window_from=None), json.dumps(payload).encode()))
         nobody = DatabaseCorrespondence(sales.database, KEY)
-        return dataclasses.replace(select(message, crm, nobody, now=sales.clock()), crm_version=crm.version)
+        return select(message, crm, nobody, now=sales.clock())
 
     (claim,) = sales.claim(box, ["g1"])
     decision = decide(claim)

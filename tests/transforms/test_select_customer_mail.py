@@ -126,6 +126,22 @@ def test_each_gate_decides_without_reading_the_body(headers, options, expected):
     assert (result.outcome, result.rule) == ("dropped", expected)
 
 
+@pytest.mark.parametrize(
+    ("headers", "text", "labels", "expected"),
+    [
+        ({}, LETTER, ("DRAFT",), "label.draft"),
+        ({"From": "x@stranger.example"}, LETTER, ("INBOX",), "crm.no_match"),
+        ({"Auto-Submitted": "auto-replied"}, LETTER, ("INBOX",), "automated.reply"),
+        ({"From": "no-reply@acme.example"}, "Order number: 1\nPlease do not reply.", ("INBOX",), "automated.transactional"),
+        ({"From": "alice@corp.example", "To": "unsubscribe@acme.example"}, "", ("SENT",), "automated.marketing"),
+        ({}, LETTER, ("INBOX",), "customer"),
+    ],
+)  # fmt: skip
+def test_whatever_becomes_of_a_mail_it_names_the_crm_by_which_that_was_decided(headers, text, labels, expected):
+    result = decide(message(headers, text, labels=labels), directory())
+    assert (result.rule, result.crm_version) == (expected, 1)
+
+
 def test_blocking_comes_before_matching_and_before_it_participants():
     crm = directory(blocked=[("", "evil.example"), ("", "bob@corp.example")])
     assert rule(message({"From": "x@evil.example"}), crm) == "blocked.team"
