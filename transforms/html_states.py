@@ -15,6 +15,7 @@ from .html_tags import (
     PARAGRAPH,
     ROW,
     ROWS,
+    SHEET,
     TABLE,
     TD,
     TITLE,
@@ -70,65 +71,85 @@ def is_in_rows(state: State) -> bool:
 
 def opened(state: State, number: int) -> State:
     """The state after the start tag of `number`."""
-    stack, depth, in_rows = state.stack, len(state.stack), is_in_rows(state)
-    if FRAME <= number <= BODY:
-        if stack and stack[-1] == A:
-            raise UnusualError
-        return AT_BODY if state == START and number == BODY else state
     if state == START:
-        state = state if number >= HIDDEN else AT_BODY
+        if number >= FRAME:
+            return _first(number)
+        state = AT_BODY
     elif number == TITLE + HIDDEN:
         raise UnusualError
-    if number >= HIDDEN:
-        inner = opened(state, number - HIDDEN)
-        return inner._replace(stack=(*stack, number), outer=state)
+    stack, margin, blank, _last, lead, trailed, begun, cells, outer = (
+        state  # written out: _replace takes three times as long
+    )
+    depth = len(stack)
+    in_rows = depth > 0 and TABLE <= stack[-1] % HIDDEN < TD
     if number < BLOCK:
         if in_rows or depth > _MAX_OPEN:
             raise UnusualError
-        return state._replace(stack=(*stack, number))
+        return State((*stack, number), margin, blank, _last, lead, trailed, begun, cells, outer)
     if number == BR:
         if in_rows:
             raise UnusualError
-        return state._replace(margin=state.margin + 1 if state.margin < 2 else 2, blank=True, last=depth)
-    in_paragraph = any(PARAGRAPH <= one % HIDDEN < TABLE for one in stack)
-    if in_paragraph or depth > _MAX_OPEN or in_rows != (ROWS <= number < BR):
+        return State(stack, min(margin + 1, 2), True, depth, lead, trailed, begun, cells, outer)
+    if number >= FRAME:
+        if number >= HIDDEN:
+            return opened(state, number - HIDDEN)._replace(stack=(*stack, number), outer=state)
+        if depth and stack[-1] == A:
+            raise UnusualError
+        return state
+    if depth > _MAX_OPEN or in_rows != (ROWS <= number < BR) or _in_paragraph(stack):
         raise UnusualError
     if number == HR:
-        return state._replace(margin=state.margin or 1, blank=True, last=depth)
+        return State(stack, margin or 1, True, depth, lead, trailed, begun, cells, outer)
     if number >= TD:
         if not ROW <= stack[-1] < TD:
             raise UnusualError
-        if not state.cells:
-            lead = LINES[state.margin] if state.margin and state.begun else state.lead
-            return state._replace(stack=(*stack, number), margin=0, lead=lead)
-        lead = LINES[state.margin if state.begun else 0] if state.margin else state.lead
-        if CELL not in lead:
-            lead += CELL
-        return state._replace(stack=(*stack, number), margin=0, blank=False, lead=lead)
+        if margin and (begun or cells):
+            lead = LINES[margin if begun else 0]
+        if cells:
+            return State(
+                (*stack, number), 0, False, _last, lead if CELL in lead else lead + CELL, trailed, begun, cells, outer
+            )
+        return State((*stack, number), 0, blank, _last, lead, trailed, begun, cells, outer)
     if in_rows and not TABLE <= stack[-1] < (ROW if number >= ROW else ROWS):
         raise UnusualError
-    margin = 2 if BIG <= number < TABLE else state.margin or 1
-    cells = state.cells and number < TABLE
-    return state._replace(stack=(*stack, number), margin=margin, blank=True, last=depth, cells=cells)
+    margin = 2 if BIG <= number < TABLE else margin or 1
+    return State((*stack, number), margin, True, depth, lead, trailed, begun, cells and number < TABLE, outer)
+
+
+def _first(number: int) -> State:
+    """The state after the first tag of a page where that is of the page's frame, or of an element that is not shown."""
+    if number < HIDDEN:
+        return AT_BODY if number == BODY else START
+    outer = START if number - HIDDEN in {SHEET, TITLE} else AT_BODY  # those two may stand in the head
+    return opened(AT_BODY, number - HIDDEN)._replace(stack=(number,), outer=outer)
+
+
+def _in_paragraph(stack: tuple[int, ...]) -> bool:
+    """Whether the innermost block may hold no other; within it there are only inline elements."""
+    for one in reversed(stack):
+        if one % HIDDEN >= BLOCK:
+            return PARAGRAPH <= one % HIDDEN < TABLE
+    return False
 
 
 def closed(state: State, number: int) -> State:
     """The state after the end tag of `number`."""
-    if not state.stack:
+    stack, margin, blank, last, lead, trailed, begun, cells, outer = state
+    if not stack:
         raise UnusualError
-    stack, opened = state.stack[:-1], state.stack[-1]
-    if opened != number:
-        if opened != number + HIDDEN or state.outer is None:
+    innermost, stack = stack[-1], stack[:-1]
+    if innermost != number:
+        if innermost != number + HIDDEN or outer is None:
             raise UnusualError
-        return state.outer
+        return outer
     depth = len(stack)
     if number < BLOCK:
-        if depth < state.last:
-            return state._replace(stack=stack, blank=False, last=depth)
-        return state._replace(stack=stack)
+        if depth < last:
+            blank, last = False, depth
+        return State(stack, margin, blank, last, lead, trailed, begun, cells, outer)
     if number >= TD:
-        return state._replace(stack=stack, cells=True)
-    if ROW <= number < TD and not state.cells:
+        return State(stack, margin, blank, last, lead, trailed, begun, True, outer)
+    if ROW <= number < TD and not cells:
         raise UnusualError  # an empty row ends nothing
-    margin = 2 if BIG <= number < TABLE else state.margin or 1
-    return state._replace(stack=stack, margin=margin, blank=True, last=depth)
+    margin = 2 if BIG <= number < TABLE else margin or 1
+    return State(stack, margin, True, depth, lead, trailed, begun, cells, outer)

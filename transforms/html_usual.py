@@ -36,6 +36,7 @@ MAX_USUAL: Final = 262_144
 """Characters of the longest page that is tried."""
 _MAX_PLACES: Final = 2_048
 _MAX_RUN: Final = 2_048
+_MAX_NEW: Final = 16
 _MAX_KEPT: Final = 2_000_000
 """Bytes of runs that are remembered."""
 
@@ -158,19 +159,40 @@ class _Found(NamedTuple):
     out: list[bytes]
     targets: list[bytes]
     sheets: list[bytes]
+    new: list[bytes]
+    """Runs of tags that were not known."""
+    allowed: int
+    """How many of them there may be: where nearly all is new, a parser is faster. The next page of that make has fewer."""
 
 
 def _read(page: bytes) -> _Found:
     """The text of `page`, as a walk over its tree would give it."""
-    parts = _RUN.split(page)
-    found = _Found([], [], [])
-    append = found.out.append
+    found = _Found([], [], [], [], _MAX_NEW + len(page) // 1_000)
+    first = _RUN.split(page, _FEW)
     place = _place(START)
-    if parts[0]:
-        place = _take(place, parts[0], found)
-    for run, text in zip(parts[1::2], parts[2::2], strict=True):
+    if first[0]:
+        place = _take(place, first[0], found)
+    if len(first) > 2 * _FEW:  # where a page is not usual, its first tags mostly tell
+        place = _walk(place, first[1:-2], found)
+        first = _RUN.split(first[-2] + first[-1])
+    place = _walk(place, first[1:], found)
+    if found.targets or place.silent:
+        raise UnusualError
+    return found
+
+
+_FEW: Final = 12
+
+
+def _walk(place: _Place, parts: list[bytes], found: _Found) -> _Place:
+    """The place after `parts`, runs of tags and texts in turn."""
+    append = found.out.append
+    for run, text in zip(parts[::2], parts[1::2], strict=True):
         step = place.runs.get(run)
         if step is None:
+            found.new.append(run)
+            if len(found.new) > found.allowed:
+                raise UnusualError
             step = _follow(place, run)
         marks, place = step
         if marks:
@@ -183,9 +205,7 @@ def _read(page: bytes) -> _Found:
                 append(place.before)
                 append(text.lstrip() if place.blank else text)
                 place = after if text[-1] > _SPACE or not text[-1:].isspace() else _trail(place)
-    if found.targets or place.silent:
-        raise UnusualError
-    return found
+    return place
 
 
 def _take(place: _Place, text: bytes, found: _Found) -> _Place:
@@ -200,10 +220,10 @@ def _take(place: _Place, text: bytes, found: _Found) -> _Place:
             raise UnusualError
         if bare:
             bare = False
-        elif tag == b"/a":
+        elif tag in _END_OF_LINK:
             place = _unlink(place, found)
-        elif tag[:2] == b"a ":
-            bare = not words and pieces[number + 1 : number + 2] != [] and pieces[number + 1].startswith(b"/a>")
+        elif tag[:2] in _LINK:
+            bare = not words and pieces[number + 1 : number + 2] != [] and pieces[number + 1][:3] in _BARE
             place = _anchor(place) if bare else _link(place, target_of(tag), found)
         elif understand(tag) != SKIP:
             raise UnusualError
@@ -212,6 +232,11 @@ def _take(place: _Place, text: bytes, found: _Found) -> _Place:
         if words:
             place = _say(place, words, found)
     return place
+
+
+_LINK: Final = frozenset((b"a ", b"A ", b"a\n", b"A\n", b"a\r", b"A\r"))
+_END_OF_LINK: Final = frozenset((b"/a", b"/A"))
+_BARE: Final = frozenset((b"/a>", b"/A>"))
 
 
 def _link(place: _Place, target: bytes, found: _Found) -> _Place:

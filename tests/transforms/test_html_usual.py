@@ -145,3 +145,13 @@ def test_links_are_not_kept():
     kept = [*html_usual.known, *(run for place in html_usual._places.values() for run in place.runs)]
     assert kept
     assert not any(re.search(b"secret", one) for one in kept)
+
+
+def test_what_is_all_new_is_left_to_the_parser_and_learnt_by_and_by():
+    page = "".join(f"<div class=c{number}><b>{number}</b></div> " for number in range(40))
+    html_usual.forget_cached()
+    assert read_usual(page) is None
+    for _ in range(5):
+        read_usual(page)
+    assert read_usual(page) is not None
+    same(page)
