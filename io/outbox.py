@@ -135,17 +135,16 @@ class Outbox:
         ready = self._next(batches)
         if ready is None:
             return 0
-        with concurrent.futures.ThreadPoolExecutor(2, "outbox") as helpers:
-            writing = helpers.submit(self._put, ready)
+        pool = concurrent.futures.ThreadPoolExecutor
+        with pool(1, "outbox-read") as reader, pool(1, "outbox-settle") as settler:
             settling = None
             while True:
-                following = self._next(batches)
-                outcomes, error = writing.result()
-                if error is None and following is not None:  # first of all: the index must not wait for the database
-                    writing = helpers.submit(self._put, following)
+                reading = reader.submit(self._next, batches)
+                outcomes, error = self._put(ready)  # in this thread, whose connections live on
+                following = reading.result()
                 if settling is not None:
                     indexed += settling.result()
-                settling = helpers.submit(self._settle, ready, outcomes, error)
+                settling = settler.submit(self._settle, ready, outcomes, error)
                 if error is not None or following is None:
                     return indexed + settling.result()
                 ready = following

@@ -310,9 +310,16 @@ class TestOverlap:
             outbox.drain(100)
         sa.event.remove(sqlite_database.engine, "before_cursor_execute", fail)
         assert len(waiting(sqlite_database)) == 17
-        assert len(list(fts_search_index.scan())) == 12
+        assert len(list(fts_search_index.scan())) == 9
         assert outbox.drain(100) == 17
         assert agree(sqlite_database, fts_search_index) == 20
+
+    def test_drains_open_no_connection_each(self, sqlite_database, fts_search_index, clock, store):
+        outbox = Outbox(sqlite_database, fts_search_index, now=clock)
+        for number in range(5):
+            store(sqlite_database, [number])
+            assert outbox.drain(10) == 1
+        assert len(fts_search_index._open) == 1
 
     def test_an_empty_outbox_asks_nothing_of_the_index(self, sqlite_database, fts_search_index, clock):
         index = Overtaking(fts_search_index, sqlite_database)
