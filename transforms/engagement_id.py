@@ -148,15 +148,10 @@ _NO_LETTERS: Final = bytes(code for code in range(128) if not chr(code).isalnum(
 
 def _digest(*parts: str) -> str:
     """SHA-256 over `parts`, each with its length, so that no two lists of parts run together alike."""
-    try:
-        encoded = [part.encode() for part in parts]
-    except UnicodeEncodeError:
-        encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
     pieces: list[bytes] = []
-    for piece in encoded:
-        size = len(piece)
-        pieces += (_SIZES[size] if size < 256 else size.to_bytes(8, "big"), piece)
+    add = pieces.append
+    for part in parts:
+        piece = part.encode("utf-8", "surrogatepass")
+        add(len(piece).to_bytes(8, "big"))
+        add(piece)
     return hashlib.sha256(b"".join(pieces)).hexdigest()
-
-
-_SIZES: Final = [size.to_bytes(8, "big") for size in range(256)]
