@@ -1,8 +1,8 @@
 """HTML mail to readable plain text, in bounded time and memory, whatever the HTML.
 
 Blocks, lists and tables keep their lines, links their target; hidden nodes, scripts, styles, titles, comments and images go.
-What is usual html_usual reads. Resiliparse does the work for the rest. It grows with the square of the attributes of one tag and of
-open formatting tags, so HTML that could make it do so is first reduced to bare block tags, in one linear pass.
+Resiliparse does the work. It grows with the square of the attributes of one tag and of open formatting tags, so HTML that could
+make it do so is first reduced to bare block tags, in one linear pass.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from .charsets import clean_text
 from .html_depth import TOKEN, flatten_lists, is_deep
 from .html_hidden import STYLE, is_hidden, mark_hidden
 from .html_marks import MARKS, clean_marked, mark_quotes
-from .html_usual import read_usual
 
 MAX_HTML: Final = 1_048_576
 """Characters of HTML that are converted; what follows is cut and flagged."""
@@ -36,14 +35,6 @@ def html_to_text(html: str) -> tuple[str, tuple[str, ...]]:
     """The visible text of `html` with html_marks in it, and flags. Never raises."""
     if "<" not in html and "&" not in html and html.isascii():
         return " ".join(clean_text(html).split()), ()  # plain words under the label of HTML
-    usual = read_usual(html)
-    if usual is not None:
-        return _tidy(usual[0], spaced=usual[1], preformatted=False), ()
-    return parse_html(html)
-
-
-def parse_html(html: str) -> tuple[str, tuple[str, ...]]:
-    """As `html_to_text`, by a parser, for any HTML."""
     flags: list[str] = []
     if len(html) > MAX_HTML:
         html = html[:MAX_HTML]
