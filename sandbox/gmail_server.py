@@ -299,17 +299,19 @@ class GmailServer:
             raise ApiError.invalid(f"Invalid value at 'history_types': {unknown[0]}")
         kinds = {_HISTORY_TYPES[name] for name in types} or set(_HISTORY_TYPES.values())
         token = request.one("pageToken")
-        first = (start, False, mailbox.history_id)
-        after, skip_empty, until = _open_history_token(token, start) if token else first
+        after, skip_empty, until = _open_history_token(token, start) if token else (start, False, None)
         if not skip_empty and self._faults.hit("empty_pages", "history.list", mailbox.address):
+            newest = mailbox.history_id
             return {
-                "historyId": str(mailbox.history_id),
-                "nextPageToken": _history_token(start, after, until, skip_empty=True),
+                "historyId": str(newest),
+                "nextPageToken": _history_token(start, after, newest if until is None else until, skip_empty=True),
             }
         try:
             page = mailbox.changes_after(after, limit)
         except HistoryExpiredError:
             raise ApiError.not_found() from None
+        if until is None:  # as of the same moment as the records: what comes after it is no part of this answer
+            until = page.history_id
         label = request.one("labelId")
         records = [
             self._record(mailbox, change)

@@ -3,6 +3,8 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -237,6 +239,48 @@ def test_history_pages_may_be_empty_but_go_on(gmail: Users, admin: SandboxClient
     assert empty == 3
     by_label = history.list(userId="me", startHistoryId=start, labelId="STARRED").execute()
     assert set(kinds(by_label)) == {"labelsAdded"}
+
+
+def test_a_reader_who_follows_the_answers_id_misses_no_change_that_comes_meanwhile(
+    sandbox: Sandbox, gmail: Users, admin: SandboxClient, mail: Mail
+) -> None:
+    """The mailbox changes as fast as it can while its history is read; each change is in one answer or in a later one."""
+    message_id = admin.deliver(ALICE, mail())
+    admin.set_limits(user=0, project=0, concurrent=0)
+    users, box = gmail(), sandbox.mailboxes[ALICE.lower()]
+    start = int(users.getProfile(userId="me").execute()["historyId"])
+    stop, before = threading.Event(), sys.getswitchinterval()
+
+    def change() -> None:
+        while not stop.wait(0.0003):  # a reader must be able to keep up
+            box.modify(message_id, ["STARRED"], [])
+            box.modify(message_id, [], ["STARRED"])
+
+    changing = threading.Thread(target=change)
+    sys.setswitchinterval(1e-6)
+    try:
+        changing.start()
+        cursor, seen = start, set[int]()
+        for _ in range(200):
+            cursor = _follow(users, cursor, seen)
+    finally:
+        stop.set()
+        changing.join()
+        sys.setswitchinterval(before)
+    while (further := _follow(users, cursor, seen)) != cursor:
+        cursor = further
+    assert seen == {change.id for change in box.changes_after(start, 10**9).changes}
+
+
+def _follow(users: Any, cursor: int, seen: set[int]) -> int:
+    """Read the history after `cursor` to its end; the id to go on from: the least that an answer gave."""
+    newest, request = None, users.history().list(userId="me", startHistoryId=str(cursor), maxResults=100)
+    while request is not None:
+        answer = request.execute()
+        seen.update(int(record["id"]) for record in answer.get("history", ()))
+        newest = int(answer["historyId"]) if newest is None else min(newest, int(answer["historyId"]))
+        request = users.history().list_next(request, answer)
+    return newest
 
 
 def test_an_expired_or_bad_cursor(gmail: Users, admin: SandboxClient, mail: Mail) -> None:
