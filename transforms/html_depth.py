@@ -74,6 +74,32 @@ def is_deep(html: str, tags: int) -> bool:
     return steps > _MAX_STEPS
 
 
+_IGNORED: Final = re.compile(
+    r"<(?:/[a-z][^\s/>]*+|(?:html|head|body|frame|caption|col|colgroup|tr|td|th|tbody|tfoot|thead|form)(?=[\s/]))[\s/]++[^\s/>]",
+    re.IGNORECASE,
+)
+_WITH_ATTRIBUTES: Final = re.compile(r"</?[a-z][^\s/>]*+[\s/]++[^\s/>]", re.IGNORECASE)
+_SELECT: Final = re.compile("<select", re.IGNORECASE)
+_TEXT: Final = re.compile(">([^<]++)")
+_MAX_JOINED: Final = 500_000_000
+
+
+def is_glued(html: str, tags: int) -> bool:
+    """Whether text is cut by so many tags which a parser passes over that joining its pieces again could take gigabytes.
+
+    End tags that close nothing, tags of a table outside of one (13.2.6.4.7), and nearly every tag in a select (13.2.6.4.16) leave no
+    node between two pieces of text. Where such a tag has attributes, these lie in memory between the pieces, and the parser copies
+    all the text so far to add the next. `tags` is how often < occurs.
+    """
+    if tags * len(html) <= _MAX_JOINED:
+        return False
+    pattern = _WITH_ATTRIBUTES if _SELECT.search(html) else _IGNORED
+    ignored = len(pattern.findall(html))
+    if ignored * len(html) <= _MAX_JOINED:
+        return False
+    return ignored * sum(len(text.encode("utf-8", "replace")) for text in _TEXT.findall(html)) > _MAX_JOINED
+
+
 _LIST: Final = re.compile(r"<(/?)(?:ul|ol|menu|dir)(?=[\s/>])", re.IGNORECASE)
 _MAX_LISTS: Final = 25
 

@@ -14,7 +14,7 @@ from bs4 import BeautifulSoup
 from resiliparse.extract.html2text import extract_plain_text
 
 from .charsets import clean_text
-from .html_depth import TOKEN, flatten_lists, is_deep
+from .html_depth import TOKEN, flatten_lists, is_deep, is_glued
 from .html_hidden import STYLE, is_hidden, mark_hidden
 from .html_marks import MARKS, clean_marked, mark_quotes
 
@@ -98,9 +98,9 @@ _LONG: Final = re.compile(rf"(?:>|\A)[^>]{{{_LONG_TAG}}}")
 def is_hostile(html: str) -> bool:
     """Whether `html` could make a conforming parser take more than linear time or memory.
 
-    Four ways are known: thousands of attributes on one tag (each is compared with all before it), formatting tags left open (all are
-    cloned into each later block), end tags that close nothing (each is sought among all open elements), and thousands of elements
-    inside each other. A tag may hide its length by > in quoted values, so quotes in text count too.
+    Five ways are known: thousands of attributes on one tag (each is compared with all before it), formatting tags left open (all are
+    cloned into each later block), end tags that close nothing (each is sought among all open elements), thousands of elements
+    inside each other, and tags with attributes that are passed over (all text so far is copied at each). A tag may hide its length by > in quoted values, so quotes in text count too.
     """
     tags = html.count("<")
     if (
@@ -113,7 +113,7 @@ def is_hostile(html: str) -> bool:
             return True
     if len(html) <= _SMALL:
         return False
-    if is_deep(html, tags):
+    if is_deep(html, tags) or is_glued(html, tags):
         return True
     for piece in html.split(">") if _LONG.search(html) else ():
         if len(piece) > _LONG_TAG:

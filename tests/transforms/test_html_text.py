@@ -115,6 +115,9 @@ HOSTILE = {
     "links": "<a href=https://x.example/>x</a> " * 30_000,
     "parentheses": " (http:" * 150_000,
     "scripts": "<script " * 130_000,
+    "ends with attributes that close nothing": "old</blo b=c>" * 80_000,
+    "rows with attributes and no table": "old<tr b=c>" * 95_000,
+    "tags with attributes in a select": "<select>" + "old<x b=c>" * 100_000,
 }
 
 
@@ -132,6 +135,7 @@ def test_case_85_hostile_html_is_bounded_in_time(name):
         "<table>" + "<tr><td><div><span>x</span></div></td></tr>" * 10_000 + "</table>",
         "<ul>" + "<li>x" * 20_000 + "</ul>",
         "<div><a href=https://x.example/>x</a></p></center></div>" * 6_000,
+        "<table>" + "<tr class=a><td class=b>words of a cell</td></tr>" * 3_500 + "</table>",
     ],
 )
 def test_case_85_long_ordinary_pages_are_not_taken_for_hostile(page):
