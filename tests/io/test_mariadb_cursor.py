@@ -40,8 +40,12 @@ def numbers(mariadb_database: Database) -> Database:
 
 def insert(database: Database, rows: list[tuple[Any, ...]], after: str = "") -> int:
     with database.writing() as connection:
-        text = f"INSERT INTO numbers (id, whole, part, raw, at, text) VALUES (%s, %s, %s, %s, %s, %s){after}"
-        return connection.exec_driver_sql(text, rows).rowcount
+        return insert_in(connection, rows, after)
+
+
+def insert_in(connection: sa.Connection, rows: list[tuple[Any, ...]], after: str = "") -> int:
+    text = f"INSERT INTO numbers (id, whole, part, raw, at, text) VALUES (%s, %s, %s, %s, %s, %s){after}"
+    return connection.exec_driver_sql(text, rows).rowcount
 
 
 @pytest.mark.mariadb
@@ -60,9 +64,11 @@ def test_every_kind_of_value_comes_back(numbers: Database) -> None:
 @pytest.mark.mariadb
 def test_long_inserts_are_cut_into_statements_that_a_server_takes(numbers: Database) -> None:
     texts = ["x" * 900_000, "y" * (MultiRowCursor.max_stmt_length + 1), *["z'\n" * 300_000] * 5, "", "end"]
-    before = inserts(numbers)
-    assert insert(numbers, [(n, 0, 0, None, None, text) for n, text in enumerate(texts)]) == len(texts)
-    assert inserts(numbers) - before == 5
+    rows = [(n, 0, 0, None, None, text) for n, text in enumerate(texts)]
+    with numbers.writing() as connection:
+        before = inserts(connection)
+        assert insert_in(connection, rows) == len(texts)
+        assert inserts(connection) - before == 5
     with numbers.reading() as connection:
         assert list(connection.scalars(sa.select(NUMBERS.c.text).order_by(NUMBERS.c.id))) == texts
 
@@ -100,7 +106,6 @@ def test_errors_of_bulk_inserts_show_no_values(mariadb_database: Database) -> No
     assert "own_domain" in str(caught.value)
 
 
-def inserts(database: Database) -> int:
-    """How many INSERT statements the server has run for all of us."""
-    with database.reading() as connection:
-        return int(connection.exec_driver_sql("show global status like 'Com_insert'").one()[1])
+def inserts(connection: sa.Connection) -> int:
+    """How many INSERT statements the server has run for this connection."""
+    return int(connection.exec_driver_sql("show session status like 'Com_insert'").one()[1])
