@@ -153,11 +153,17 @@ def reduce_html(html: str) -> str:
     After so many block tags that they could make a parser slow again, others only begin a new line.
     """
     left = _MAX_BARE
+    known: dict[str, str] = {}  # hundreds of thousands of tags are mostly the same few
 
     def bare(match: re.Match[str]) -> str:
         nonlocal left
-        tag = _bare(match)
-        if tag.startswith("<"):
+        written = match[0]
+        tag = known.get(written)
+        if tag is None:
+            tag = _bare(match)
+            if len(written) < 32 and len(known) < 1_000:
+                known[written] = tag
+        if tag[:1] == "<":
             left -= 1
             if left < 0:
                 return "<br>"
