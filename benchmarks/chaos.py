@@ -44,9 +44,7 @@ def prepare(folder: pathlib.Path) -> pathlib.Path:
 
     log = folder / "prepare.log"
     maker = processes.fork(make, log)
-    while maker.status is None:
-        time.sleep(0.01)  # another process works; only its end can be waited for
-    if maker.status:
+    if maker.wait():
         raise RuntimeError(log.read_text())
     processes.remember_signatures()
     options = JobOptions(database=DatabaseSpec(f"sqlite:///{template}"))

@@ -79,13 +79,19 @@ class Child:
                 self._status = os.waitstatus_to_exitcode(status)
         return self._status
 
+    def wait(self) -> int:
+        """Wait for its end; what `status` is then."""
+        if self._status is None:
+            _, status = os.waitpid(self.pid, 0)
+            self._status = os.waitstatus_to_exitcode(status)
+        return self._status
+
     def kill(self) -> bool:
         """Kill -9; whether it was still there to be killed."""
         if self.status is not None:
             return False
         os.kill(self.pid, signal.SIGKILL)
-        _, status = os.waitpid(self.pid, 0)
-        self._status = os.waitstatus_to_exitcode(status)
+        self.wait()
         return True
 
 
@@ -226,8 +232,7 @@ def warm_up(graph: Callable[[], GraphPass], run: Callable[[GraphPass], object], 
     os.close(writing)
     with os.fdopen(reading) as pipe:
         names = pipe.read().split("\n")
-    while child.status is None:
-        time.sleep(0.01)  # another process works; only its end can be waited for
+    child.wait()
     for name in names:
         with contextlib.suppress(ImportError):
             __import__(name)
