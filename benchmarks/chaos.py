@@ -114,7 +114,7 @@ def table(results: Sequence[Result], seconds: float) -> str:
         "audits below 100 %": sum(r.completeness < 100 for r in results),
         "copies whose deletion a lost history hid": sum(r.repaired for r in results),
         "minutes whose units were judged": sum(r.minutes for r in results),
-        "minutes that were not, as a clock was moved in them": sum(r.excused for r in results),
+        "of these with more than one quota, a clock being moved": sum(r.shared_minutes for r in results),
         "most units of a mailbox in a minute, in % of its quota": max((r.peak_mailbox for r in results), default=0),
         "most units of the project in a minute, in % of its quota": max((r.peak_project for r in results), default=0),
         "seconds": round(seconds),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -125,19 +125,19 @@ def _compare_engagements(
         verdict.lost.append(f"{sorted(held[missing])}: copies of an engagement that is not there")
 
 
-def over_quota(ledger: Sequence[dict[str, Any]], limit: int, project: int, excused: set[int]) -> list[str]:
+def over_quota(ledger: Sequence[dict[str, Any]], limit: int, project: int, moves: Mapping[int, int]) -> list[str]:
     """Minutes (seconds since 1970) in which a mailbox spent more than `limit` units, or all together more than `project`.
 
-    Those `excused` are left out.
+    `moves` says how often a clock was moved under the hands of a job in a minute: it may hold as much once more for each.
     """
     return [
         f"minute {row['minute']}: {row['units']} units of {allowed} for {row['user'] or 'the project'}"
         for row in ledger
-        if row["units"] > (allowed := limit if row["user"] else project) and row["minute"] not in excused
+        if row["units"] > (allowed := (limit if row["user"] else project) * (1 + moves.get(row["minute"], 0)))
     ]
 
 
-def peak(ledger: Sequence[dict[str, Any]], allowed: int, excused: set[int], *, project: bool = False) -> int:
-    """The most that was spent in a minute, by a mailbox or by the whole project, in percent of what is allowed."""
-    spent = [row["units"] for row in ledger if bool(row["user"]) != project and row["minute"] not in excused]
+def peak(ledger: Sequence[dict[str, Any]], allowed: int, moves: Mapping[int, int], *, project: bool = False) -> int:
+    """The most that a mailbox or the whole project spent in a minute without `moves`, in percent of what is `allowed`."""
+    spent = [row["units"] for row in ledger if bool(row["user"]) != project and row["minute"] not in moves]
     return round(100 * max(spent, default=0) / allowed)

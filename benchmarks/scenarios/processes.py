@@ -39,12 +39,17 @@ _LOOK_UP_S: Final = 0.03
 
 
 class Shared:
-    """Numbers that forked processes share: the true clock's offset, the job's clock's, and counts of idle looks and passes."""
+    """Numbers that forked processes share: the true clock's offset, the job's clock's, passes, and each job's idle looks."""
 
-    TRUE, JOB, IDLE, PASSES = range(4)
+    TRUE, JOB, PASSES, _JOBS = range(4)
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, 64)
+        self._memory = mmap.mmap(-1, mmap.PAGESIZE)
+
+    @staticmethod
+    def idle(number: int) -> int:
+        """The slot in which the job of this `number` counts the looks that found nothing to do."""
+        return Shared._JOBS + number
 
     def get(self, slot: int) -> float:
         """The number."""
@@ -66,8 +71,9 @@ class Shared:
 class Child:
     """A forked process."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, number: int = 0) -> None:
         self.pid = pid
+        self.number = number
         self._status: int | None = None
 
     @property
@@ -95,14 +101,14 @@ class Child:
         return True
 
 
-def fork(work: Callable[[], None], log: pathlib.Path) -> Child:
-    """Run `work` in a child that dies with this process. What it raises goes to `log`, and is exit code 1."""
+def fork(work: Callable[[], None], log: pathlib.Path, number: int = 0) -> Child:
+    """Run `work` in a child that dies with this process; `number` is its name. What it raises goes to `log`, and is exit code 1."""
     sys.stdout.flush()
     parent = os.getpid()
     pid = os.fork()
     if not pid:
         _be_child(work, log, parent)
-    return Child(pid)
+    return Child(pid, number)
 
 
 def _be_child(work: Callable[[], None], log: pathlib.Path, parent: int) -> NoReturn:
@@ -152,31 +158,31 @@ def start_sandbox(addresses: Sequence[str], seed: int, log: pathlib.Path) -> tup
 
 
 class _Watched:
-    """A source of notifications, which notes each look that found nothing."""
+    """A source of notifications, which notes each look of job `number` that found nothing."""
 
-    def __init__(self, source: PullSource, shared: Shared) -> None:
-        self._source, self._shared = source, shared
+    def __init__(self, source: PullSource, shared: Shared, number: int) -> None:
+        self._source, self._shared, self._slot = source, shared, Shared.idle(number)
         self.ack, self.nack, self.close = source.ack, source.nack, source.close
 
     def take(self, timeout_s: float, limit: int) -> Sequence[Any]:
         """As the source's."""
         taken = self._source.take(timeout_s, limit)
         if not taken and timeout_s > 0:
-            self._shared.add(Shared.IDLE, 1)
+            self._shared.add(self._slot, 1)
         return taken
 
 
 def start_job(
-    options: JobOptions, graph: GraphPass, shared: Shared, log: pathlib.Path, fuse: int | None = None
+    options: JobOptions, graph: GraphPass, shared: Shared, log: pathlib.Path, number: int, fuse: int | None = None
 ) -> Child:
-    """The job as a service. With a `fuse` it kills itself by SIGKILL at its n-th database statement or commit."""
+    """The job as a service, the `number`-th of its scenario. With a `fuse` it kills itself by SIGKILL at its n-th database statement or commit."""
 
     def serve() -> None:
         edges.set_clock(shared.job_now)
         if fuse is not None:
             _burn(fuse)
         opened = edges.open_edges(options)
-        source = _Watched(PullSource(PubSubSpec(options.subscription, options.pubsub_endpoint)), shared)
+        source = _Watched(PullSource(PubSubSpec(options.subscription, options.pubsub_endpoint)), shared, number)
 
         def stamps() -> Sequence[tuple[str, int]]:
             shared.add(Shared.PASSES, 1)
@@ -186,7 +192,7 @@ def start_job(
             graph, source, opened.next_due, stamps, now=edges.utc_now, stop=threading.Event(), look_up_s=_LOOK_UP_S
         ).run()
 
-    return fork(serve, log)
+    return fork(serve, log, number)
 
 
 def _burn(steps: int) -> None:

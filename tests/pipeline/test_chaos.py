@@ -134,7 +134,14 @@ def test_the_oracle_sees_a_wrong_sender(judge):
 
 def test_units_beyond_the_quota_are_seen():
     ledger = json.loads('[{"minute": 60, "user": "a@x", "units": 901}, {"minute": 60, "user": "", "units": 5000}]')
-    assert len(oracle.over_quota(ledger, 900, 5000, set())) == 1
-    assert len(oracle.over_quota(ledger, 901, 4999, set())) == 1
-    assert oracle.over_quota(ledger, 901, 5000, set()) == []
-    assert oracle.over_quota(ledger, 900, 4999, {60}) == []
+    assert len(oracle.over_quota(ledger, 900, 5000, {})) == 1
+    assert len(oracle.over_quota(ledger, 901, 4999, {})) == 1
+    assert oracle.over_quota(ledger, 901, 5000, {}) == []
+
+
+def test_a_minute_in_which_a_clock_was_moved_holds_another_quota_and_no_more():
+    ledger = json.loads('[{"minute": 60, "user": "a@x", "units": 901}, {"minute": 60, "user": "", "units": 5000}]')
+    assert oracle.over_quota(ledger, 451, 2500, {60: 1}) == []
+    assert len(oracle.over_quota(ledger, 450, 2499, {60: 1})) == 2
+    assert len(oracle.over_quota(ledger, 450, 2499, {0: 1, 120: 1})) == 2
+    assert oracle.over_quota(ledger, 301, 1667, {60: 2}) == []
