@@ -74,6 +74,7 @@ class SignIn:
             SecretNotFoundError: the OAuth client cannot be read.
         """
         mailbox = self._mailboxes.get(mailbox_id)
+        self._require_listed(mailbox, actor)
         client_id, client_secret = self._settings.client()
         config = {
             "installed": {
@@ -198,6 +199,7 @@ class SignIn:
 
     def _connect(self, mailbox_id: str, kind: Kind, values: dict[str, Any], actor: str, action: str) -> None:
         mailbox = self._mailboxes.get(mailbox_id)
+        self._require_listed(mailbox, actor)
         try:
             profile = self._accounts.gmail(kind, values).profile()
         except MailboxError as error:
@@ -240,6 +242,13 @@ class SignIn:
             search_plan.start(connection, mailbox, "repair", mailbox.window_from, self._now())
         state = ("first_sync" if cursor is None else "live") if mailbox.import_on else "paused"
         self._mailboxes.set_state_in(connection, mailbox_id, state, "", **columns)
+
+    def _require_listed(self, mailbox: MailboxRow, actor: str) -> None:
+        try:
+            with self._database.reading() as connection:
+                mailboxes.require_listed(connection, mailbox)
+        except mailboxes.NotListedError as error:
+            self._refuse(mailbox.id, actor, "not listed", str(error))
 
     def _refuse(self, mailbox_id: str, actor: str, detail: str, text: str) -> NoReturn:
         self._mailboxes.log(mailbox_id, "refused", actor, detail)

@@ -151,7 +151,7 @@ def _name(values: dict[str, str], column: str = "name") -> str:
 
 def _user(values: dict[str, str]) -> list[Row]:
     user_id = _id(values, "id")
-    rows: list[Row] = [(schema.user, {"id": user_id, "name": _name(values)})]
+    rows: list[Row] = [(schema.user, {"id": user_id, "name": _name(values), "is_listed": True})]
     if values.get("address"):
         rows.append((schema.user_address, {"address": _address(values), "user_id": user_id, "is_primary": True}))
     return rows

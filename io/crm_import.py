@@ -196,6 +196,13 @@ class _Import:
         named = {user_id for (user_id,) in self._keys[schema.user]}
         if not named:
             return
+        user = schema.user.c
+        listed = sa.select(user.id).where(user.team_id == self._team_id, user.is_listed.is_(True))
+        for ids in _chunks([one for one in self._connection.scalars(listed) if one not in named]):
+            self._connection.execute(
+                sa.update(schema.user).where(user.team_id == self._team_id, user.id.in_(ids)).values(is_listed=False)
+            )
+            self._changes["user"].changed += len(ids)
         boxes = mailboxes.Mailboxes(self._database, lambda: self._now)
         mailbox = schema.mailbox.c
         query = sa.select(mailbox.id, mailbox.user_id).where(

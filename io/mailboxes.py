@@ -28,6 +28,15 @@ class UnknownMailboxError(DealmailError):
     """No such mailbox in this team. The text never holds an address."""
 
 
+class NotListedError(DealmailError):
+    """The CRM file left the mailbox's user out, so the mailbox must not be read. The text never holds an address."""
+
+    def __init__(self, mailbox: str) -> None:
+        super().__init__(
+            f"the CRM lists the user of mailbox {mailbox} no more; add the user to the CRM file and import it"
+        )
+
+
 def mailbox_id(team_id: str, address: str) -> str:
     """The id of the mailbox `address` (any case) of the team: what logs show instead of the address."""
     return "m" + hashlib.sha256(f"{team_id}\0{address.strip().lower()}".encode()).hexdigest()[:16]
@@ -161,10 +170,12 @@ class Mailboxes:
 
         Raises:
             UnknownMailboxError: there is no such mailbox.
+            NotListedError: the team's CRM leaves its user out.
         """
 
         def work(connection: sa.Connection) -> MailboxRow:
             row = lock(self._database, connection, mailbox)
+            require_listed(connection, row)
             has_key = connection.scalar(
                 sa.select(sa.literal(1)).where(
                     schema.credential.c.mailbox_id == mailbox, schema.credential.c.team_id == row.team_id
@@ -307,6 +318,18 @@ def count(connection: sa.Connection, state: str) -> int:
     """How many mailboxes of all teams are in `state` with their import on."""
     query = sa.select(sa.func.count()).where(_TABLE.c.import_on.is_(True), _TABLE.c.state == state)
     return connection.scalar(query) or 0
+
+
+def require_listed(connection: sa.Connection, row: MailboxRow) -> None:
+    """Nothing, where the mailbox's user is one whom the team's CRM lists.
+
+    Raises:
+        NotListedError: an import that was the whole CRM left the user out.
+    """
+    user = schema.user.c
+    left_out = sa.select(user.id).where(user.team_id == row.team_id, user.id == row.user_id, user.is_listed.is_(False))
+    if connection.scalar(left_out) is not None:
+        raise NotListedError(row.id)
 
 
 def log_consent(

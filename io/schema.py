@@ -89,6 +89,7 @@ user = sa.Table(
     sa.Column("team_id", Key(), primary_key=True),
     sa.Column("id", Key(), primary_key=True),
     sa.Column("name", sa.String(255), nullable=False, default=""),
+    sa.Column("is_listed", sa.Boolean, nullable=False, default=True),  # no: the CRM file leaves them out; no mailbox of theirs is read
 )  # fmt: skip
 user_address = sa.Table(  # primary address, send-as and aliases of the team's users
     "user_address", metadata,

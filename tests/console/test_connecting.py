@@ -126,6 +126,16 @@ def test_whom_the_whole_crm_no_longer_names_is_no_longer_read(
     with sqlite_database.reading() as connection:
         assert connection.scalar(sa.select(sa.func.count()).select_from(schema.credential)) == 0
     assert "nothing has changed" in connected("crm", "import", str(file), "--replace").output
+    connect = ("connect", ALICE, "--delegated", str(tmp_path / "key.json"))
+    for arguments in (connect, ("connect", ALICE, "--no-browser"), ("import", "on", ALICE)):
+        refused = connected(*arguments)
+        assert refused.exit_code == 1, refused.output
+        assert "add the user to the CRM file" in refused.output
+    assert states(sqlite_database) == {ALICE: "paused"}
+    assert connected("crm", "import", str(tmp_path / "crm.csv")).exit_code == 0  # named again
+    assert connected(*connect).exit_code == 0
+    assert connected("import", "on", ALICE).exit_code == 0
+    assert states(sqlite_database) == {ALICE: "first_sync"}
 
 
 def test_only_the_crms_users_can_be_connected(at_gmail: Run, tmp_path: pathlib.Path, admin: SandboxClient) -> None:

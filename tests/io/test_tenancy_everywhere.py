@@ -269,6 +269,7 @@ CALLS: dict[str, Callable[[Two], Any]] = {
     "mailboxes.log_consent": lambda w: w.write(lambda c: mailboxes.log_consent(c, w.row, "granted", "me", w.now())),
     "mailboxes.look_soon": lambda w: w.write(lambda c: mailboxes.look_soon(c, w.box, w.now())),
     "mailboxes.read": lambda w: w.write(lambda c: mailboxes.read(c, w.box)),
+    "mailboxes.require_listed": lambda w: w.write(lambda c: mailboxes.require_listed(c, w.row)),
     "opt_out.forget_copies": lambda w: (w.sales.mailboxes.turn_off(w.box, "me"), opt_out.forget_copies(w.database, w.box, w.now))[1],
     "opt_out.forget_opted_out": lambda w: (w.sales.mailboxes.turn_off(w.box, "me"), opt_out.forget_opted_out(w.database, w.me, w.now))[1],
     "outbox.Outbox.backlog": lambda w: w.outbox.backlog(w.me),

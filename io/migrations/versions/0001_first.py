@@ -96,6 +96,7 @@ def upgrade() -> None:
         sa.Column("team_id", key(64), primary_key=True),
         sa.Column("id", key(64), primary_key=True),
         sa.Column("name", sa.String(255), nullable=False),
+        sa.Column("is_listed", sa.Boolean, nullable=False),
         if_not_exists=True,
         **TABLE,
     )
