@@ -92,14 +92,13 @@ def search(
     with settings.open_database() as database:
         team_id = settings.team_id(database)
         deals = [target for _, target in chosen_links(database, team_id, "opportunity", deal)] if deal else [""]
-    if not (text or person or deal or after or before):
+    words = " ".join(text).strip()
+    if not (words or person or deal or after or before):
         raise BadInputError("say what to look for: words, --person, --deal, --after or --before")
     found: dict[str, Hit] = {}
     with open_search(settings) as index:
         for one in deals:
-            query = SearchQuery(
-                " ".join(text), person, one, a_time(after, "--after"), a_time(before, "--before"), limit
-            )
+            query = SearchQuery(words, person, one, a_time(after, "--after"), a_time(before, "--before"), limit)
             found.update({hit.engagement_id: hit for hit in index.search(team_id, query)})
     hits = sorted(found.values(), key=lambda hit: (hit.score, hit.sent_at), reverse=True)[:limit]
     if format_ == "jsonl":
