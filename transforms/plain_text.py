@@ -73,13 +73,7 @@ def read_text(payload: bytes, limit: int = MAX_TEXT_BYTES) -> MailText:
 
 def read_body(root: Part, limit: int = MAX_TEXT_BYTES) -> MailText:
     """As `read_text`, for a message whose JSON is already decoded. Never raises."""
-    reader = _Reader()
-    pieces = reader.read(root, 0)
-    text = _joined(pieces)
-    if not text:
-        reader = _Reader(named_parts_too=True)
-        text = _joined(reader.read(root, 0))
-    flags = reader.flags
+    text, flags = read_words(root)
     if "-----BEGIN PGP " in text:
         flags.append(ENCRYPTED if "-----BEGIN PGP MESSAGE-----" in text else SIGNED)
     text, spans = find_spans(text)
@@ -88,6 +82,17 @@ def read_body(root: Part, limit: int = MAX_TEXT_BYTES) -> MailText:
         flags.append(TEXT_CUT)
         spans = tuple(Span(span.kind, span.start, min(span.end, len(text))) for span in spans if span.start < len(text))
     return MailText(text, spans, truncated or "html.cut" in flags, tuple(dict.fromkeys(flags)))
+
+
+def read_words(root: Part) -> tuple[str, list[str]]:
+    """The words of a message with html_marks where HTML had quotes, and flags. Never raises."""
+    reader = _Reader()
+    pieces = reader.read(root, 0)
+    text = _joined(pieces)
+    if not text:
+        reader = _Reader(named_parts_too=True)
+        text = _joined(reader.read(root, 0))
+    return text, reader.flags
 
 
 def _joined(pieces: list[_Piece]) -> str:
