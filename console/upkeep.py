@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .context import Settings, with_settings
+from .context import BadInputError, Settings, with_settings
 
 
 @click.group()
@@ -40,6 +40,29 @@ def check(settings: Settings) -> None:
 
     with settings.open_database():
         click.echo(f"schema {migrate.newest()}: as this release needs it")
+
+
+@db.command()
+@click.argument("user")
+@with_settings
+def grants(settings: Settings, user: str) -> None:
+    """Print what an administrator of MariaDB runs so that the job's USER can work with the tables.
+
+    It can do anything with them but change or remove lines of the consent log.
+    """
+    import sqlalchemy as sa
+
+    from ..io.grants import grants as statements
+
+    url = sa.make_url(settings.spec().url)
+    if url.get_backend_name() == "sqlite":
+        raise BadInputError("SQLite has no users; whoever can write its file can write all of it")
+    try:
+        lines = statements(url.database or "", user)
+    except ValueError as error:
+        raise BadInputError(str(error)) from None
+    for line in lines:
+        click.echo(f"{line};")
 
 
 @db.command()

@@ -96,6 +96,19 @@ def test_the_page_names_every_command_and_state() -> None:
     assert [state for state in MAILBOX_STATES if f"`{state}`" not in page] == []
 
 
+def test_grants_for_the_jobs_user_are_printed() -> None:
+    url = "mysql+pymysql://admin@db.example/mail"
+    result = CliRunner().invoke(cli, ["--database", url, "db", "grants", "job@10.0.0.%"])
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert lines[0] == "GRANT SELECT, INSERT ON `mail`.* TO 'job'@'10.0.0.%';"
+    assert "GRANT UPDATE, DELETE ON `mail`.`message` TO 'job'@'10.0.0.%';" in lines
+    assert "consent" not in result.output
+    for place, user in ((url, "no user"), ("sqlite:///x.db", "job")):
+        refused = CliRunner().invoke(cli, ["--database", place, "db", "grants", user])
+        assert (refused.exit_code, len(refused.stderr.splitlines())) == (2, 1)
+
+
 @pytest.mark.parametrize("command", [["mailboxes"], ["db", "upgrade"], ["status"], ["crm", "import", "crm.csv"]])
 @pytest.mark.parametrize(
     ("database", "says"), [("text.db", "is no SQLite database"), ("folder", "directory"), ("", "cannot be read")]
