@@ -52,7 +52,7 @@ _OPENING: Final = frozenset({"INBOX", "SENT"})
 class NetChange:
     """What a stretch of history comes to for one message.
 
-    `labels` are its label ids after the last record, None where no record told. `opened` says that a label which keeps mail
+    `labels` are its label ids after the last record, None where the records do not tell. `opened` says that a label which keeps mail
     out was taken off, or that it came to the inbox or was sent, and nothing later undid that.
     """
 
@@ -197,13 +197,21 @@ class _Netting:
             if rule := label_rule(tuple(delta)):
                 self.shut_by, self.opened = rule, False
             elif delta & _OPENING:
-                self.opened = True
+                self._come_in(is_told=state is not None)
             return
         self.labels = state if state is not None else (known - delta if known is not None else None)
         if rule := label_rule(tuple(delta)):
             self.opened = True
             if self.shut_by == rule:
                 self.shut_by = None
+
+    def _come_in(self, *, is_told: bool) -> None:
+        """It came to the inbox, or was sent. Whether Gmail took off what kept it out need not be a record of its own: a sent
+        draft is none any more. Where no state is told, only reading it tells.
+        """
+        self.opened, self.shut_by = True, None
+        if not is_told and self.labels is not None and label_rule(tuple(self.labels)):
+            self.labels = None
 
 
 def _list(value: Any) -> list[Mapping[str, Any]]:
