@@ -45,7 +45,8 @@ def compare(database: Database, truth: Truth) -> Verdict:
     for key, item in items.items():
         _compare_item(key, item, rows.get(key), truth, verdict)
     for key in rows.keys() - items.keys():
-        verdict.wrong.append(f"{key} is in the ledger and was never in Gmail")
+        row = rows[key]
+        verdict.wrong.append(f"{key} is in the ledger ({row.state}, {row.outcome}, {row.rule}) and was never in Gmail")
     _compare_copies(items, rows, copies, verdict)
     held: dict[str, set[str]] = collections.defaultdict(set)
     for key, copy in copies.items():

@@ -467,11 +467,23 @@ class Scenario:
                     result.verdict.wrong.append(f"{address} has no window")
                     continue
                 result.completeness = min(result.completeness, found.completeness)
+                if not repair and found.completeness < 100:
+                    result.verdict.wrong.append(f"{address}: missing {found.missing}, shut {found.shut}")
                 result.repaired += len(found.stale)
                 if found.stale and not (repair and address in self._expired):
                     result.verdict.wrong.append(
                         f"{address}: copies of {found.stale} are kept though Gmail deleted them"
                     )
+
+    def _unknown_to_truth(self) -> list[str]:
+        """What the sandbox holds and no event has put there: then it is the sandbox, or its client, that went wrong."""
+        known = {(item.address, item.gmail_id) for item in self.truth.items}
+        return [
+            f"{address} {message['id']} {message['labels']}, of which no event is known"
+            for address, box in self._client.dump().items()
+            for message in box["messages"]
+            if (address, message["id"]) not in known
+        ]
 
     def _judge(self) -> None:
         result = self.result
@@ -483,6 +495,8 @@ class Scenario:
             report = index_check.check(database, index, mails.TEAM)
             index.close()
         verdict.wrong += result.verdict.wrong
+        if not verdict.is_good:
+            verdict.wrong += [f"Gmail has {line}" for line in self._unknown_to_truth()]
         if not report.equal or report.waiting:
             verdict.wrong.append(
                 f"the index differs: {report.differences}, {report.waiting} waiting, {report.parked} parked"
