@@ -247,7 +247,9 @@ _GREETING: Final = re.compile(
     r"|([A-ZÄÖÜÉ][a-zäöüéèß]{1,14})(?: (?:and|&|/) [A-Z][a-z]{1,14})?\s*(?:,|-{1,3}|–|!)\s*$|([A-Z][a-z]{1,14})(?:,| -{1,2}|--) ?[A-Z]"
 )
 _NOBODY: Final = frozenset(
-    ["customer", "member", "subscriber", "reader", "friend", "friends", "valued", "investor", "colleague", "colleagues", "sir", "sirs", "madam", "all", "everyone", "team", "user", "client", "guest", "shopper", "website", "there", "please", "thanks", "thank", "hi", "hello", "dear", "sorry", "yes", "no", "ok"]
+    ["customer", "member", "subscriber", "reader", "friend", "friends", "valued", "investor", "colleague", "colleagues", "sir", "sirs", "madam", "all", "everyone", "team", "user", "client", "guest", "shopper", "website", "there", "please", "thanks", "thank", "hi", "hello", "dear", "sorry", "yes", "no", "ok",
+     "sender", "partner", "partners", "business", "correspondent", "contact", "recipient", "kollegen", "kolleginnen", "zusammen", "kunde", "kunden", "madame", "monsieur", "ladies", "gentlemen",
+     "greetings", "hey", "hallo", "bonjour", "hola", "ciao", "salut", "servus", "moin", "buongiorno", "salve", "hej", "currently", "unfortunately"]
 )  # fmt: skip
 _MAX_HTML: Final = 200_000
 _METHOD: Final = re.compile(r";\s*method\s*=", re.IGNORECASE)

@@ -172,14 +172,19 @@ _RESPONDER_FIELDS: Final = frozenset(
     ["x-autoreply", "x-autorespond", "x-autoresponder", "x-auto-reply", "x-auto-respond", "x-mail-autoreply", "x-autoreply-from", "x-vacation", "x-fc-machinegenerated"]
 )  # fmt: skip
 _PROGRAM: Final = (
-    r"(?:auto(?:matic(?:ally)?|mated|matische?r?)?[- ]?(?:reply|response|responder|generated reply|respuesta|antwort|svar|antwoord)\b|auto\s*:|out[- ]of[- ](?:the[- ])?office(?: (?:auto ?-?reply|notification|message|response))?\s*:|ooo\s*:|"
-    r"vacation (?:reply|response|message|notice)|abwesenheits(?:notiz|nachricht|assistent|meldung|info)|automatische (?:antwort|abwesenheit)|réponse automatique|message d.absence|respuesta autom[áa]tica|risposta automatica|fuori sede\s*:|"
-    r"automatisch antwoord|afwezigheidsbericht|autosvar|automatiskt svar|automaattinen vastaus|resposta autom[áa]tica|odpowiedź automatyczna|автоответ|自動(?:返信|応答)|自动(?:答复|回复))"
+    r"(?:auto(?:matic(?:ally)?|mated|matische?r?)?[- ]?(?:reply|response|responder|generated reply|respuesta|antwort|svar|antwoord)\b|"
+    r"out[- ]of[- ](?:the[- ])?office (?:auto ?-?reply|notification|message|response)|vacation (?:reply|response|message|notice)|abwesenheits(?:notiz|nachricht|assistent|meldung|info)|"
+    r"automatische (?:antwort|abwesenheit)|réponse automatique|message d.absence|respuesta autom[áa]tica|risposta automatica|automatisch antwoord|afwezigheidsbericht|autosvar|automatiskt svar|"
+    r"automaattinen vastaus|resposta autom[áa]tica|odpowiedź automatyczna|автоответ|自動(?:返信|応答)|自动(?:答复|回复))"
 )
-_REPLY_SUBJECT: Final = re.compile(r"^\W*" + _PROGRAM, re.I)
+_PREFIX: Final = r"(?:auto|ooo|out[- ]of[- ](?:the[- ])?office|fuori sede)(?=\s*[:：])"
+_REPLY_SUBJECT: Final = re.compile(rf"^\W*(?:{_PROGRAM}|{_PREFIX})", re.I)
+_ENDS: Final = r"\s*(?:[:：]|[.!)\]]*$)"
+"""People write about automatic replies and absences too, but seldom with nothing but a colon after the word."""
+_NAMED_SUBJECT: Final = re.compile(rf"^\W*{_PROGRAM}{_ENDS}", re.I)
 _AWAY_SUBJECT: Final = re.compile(
-    rf"^\W*(?:(?:re|aw)\s*:\s*)?(?:{_PROGRAM}|out[- ]of[- ](?:the[- ])?office|(?:i am |i'm )?(?:currently )?(?:away from|out of) (?:my|the) (?:office|desk|mail)|(?:away )?on (?:vacation|holiday|annual leave|leave)|abwesen(?:heit|d)|"
-    r"absen(?:ce|t) du bureau|fuera de (?:la )?oficina|fuori (?:sede|ufficio)|afwezig|ausência|ausente)",
+    rf"^\W*(?:(?:re|aw)\s*:\s*)?(?:{_PROGRAM}|{_PREFIX}|out[- ]of[- ](?:the[- ])?office|(?:i am |i'm )?(?:currently )?(?:away from|out of) (?:my|the) (?:office|desk|mail)|(?:away )?on (?:vacation|holiday|annual leave|leave)|"
+    rf"abwesen(?:heit|d)|absen(?:ce|t) du bureau|fuera de (?:la )?oficina|fuori (?:sede|ufficio)|afwezig|ausência|ausente){_ENDS}",
     re.I,
 )
 _REPLY_TEXT: Final = re.compile(
@@ -187,6 +192,39 @@ _REPLY_TEXT: Final = re.compile(
     r"will be (?:back|returning|out|away)|nicht im (?:büro|haus)|abwesend|urlaub|absent|congés|vacaciones|in ferie",
     re.I,
 )
+_RECEIVED_TEXT: Final = re.compile(
+    r"(?:thank you|thanks) for (?:your (?:e-?mail|message|inquiry|enquiry|interest|request)|contacting|writing|reaching)|(?:have|has been) received|as soon as (?:possible|we can|i can)|get back to you|currently (?:away|unavailable|closed)|"
+    r"fuera de (?:la )?oficina|ausente|assente|fuori (?:sede|ufficio)|afwezig|vakantie|met verlof|frånvarande|fraværende|på (?:ferie|semester)|lomalla|poissa|férias|urlopie|nieobecn|в отпуске|отсутств|"
+    r"erhalten|bien reçu|ricevuto|recibido|不在|休暇|休假|外出|自動|自动|受け付け|收到",
+    re.I,
+)
+"""What such a program says besides; too common to mean anything below another subject."""
+_ASKS: Final = re.compile(
+    r"\?(?:\s|$)|\b(?:can|could|would|will) you\b|\blet me know\b|\bplease (?:send (?:me|us|it|the|that|over)|call me|sign|confirm|approve|review|tell|give|ship|pay|reply|answer)\b|"
+    r"\bbitte (?:schick|send|ruf|unterschreib)|\bkönn(?:en sie|test|ten sie)\b|\b(?:pourriez|pouvez)[- ]vous\b|\bpued(?:es?|en)\b",
+    re.I,
+)
+"""Who is away sends people elsewhere; who asks for something has written a letter."""
+_NOTE_LENGTH: Final = 2000
+
+
+def _says_automatic(mail: Evidence) -> bool:
+    return mail.header("auto-submitted") not in {"", "no"}
+
+
+def _is_from_program(mail: Evidence) -> bool:
+    """Whether a field says that a program wrote it, of those that some people's mail has too."""
+    return (
+        mail.header("precedence") in {"bulk", "junk"}
+        or "x-auto-response-suppress" in mail.headers
+        or "x-loop" in mail.headers
+    ) and "list-unsubscribe" not in mail.headers
+
+
+def _is_note(mail: Evidence, *says: re.Pattern[str]) -> bool:
+    """Whether the text says what one of `says` looks for, greets nobody by name and asks for nothing."""
+    start = mail.text[:_NOTE_LENGTH]
+    return not mail.greeted and any(one.search(start) for one in says) and not _ASKS.search(start)
 
 
 @_fact("auto-replied", "reply", "RFC 3834 section 5: Auto-Submitted: auto-replied")
@@ -216,33 +254,31 @@ def _(mail: Evidence) -> bool:
 @_fact(
     "away-subject",
     "reply",
-    "subject prefixes of Exchange and others that set no field, by language; a vaguer subject together with the text",
+    "subject prefixes of Exchange and others that set no field, by language, together with a field or the text",
     reads=True,
 )
 def _(mail: Evidence) -> bool:
-    if _REPLY_SUBJECT.match(mail.subject):
+    if _says_automatic(mail) and _REPLY_SUBJECT.match(mail.subject):
         return True
-    if not mail.text or mail.has_quote or not _AWAY_SUBJECT.match(mail.subject) or mail.greeted:
+    if not mail.text:
         return False
-    return bool(_REPLY_TEXT.search(mail.text[:2000]))
+    if _NAMED_SUBJECT.match(mail.subject):
+        if _is_from_program(mail):
+            return True
+        return _is_note(mail, _REPLY_TEXT, _RECEIVED_TEXT)
+    return bool(_AWAY_SUBJECT.match(mail.subject)) and not mail.has_quote and _is_note(mail, _REPLY_TEXT)
 
 
 @_fact("away-note", "reply", "an away note from a program that says so in some other field", reads=True)
 def _(mail: Evidence) -> bool:
     if not mail.text:
         return False
-    says_auto = mail.header("auto-submitted") not in {"", "no"}
-    by_program = (
-        mail.header("precedence") in {"bulk", "junk"}
-        or "x-auto-response-suppress" in mail.headers
-        or "x-loop" in mail.headers
-    ) and "list-unsubscribe" not in mail.headers
-    about = by_program and re.search(
-        r"out of (?:the )?office|vacation|holiday|away|absen|urlaub|ooo|^re:", mail.subject, re.I
-    )
-    return bool((says_auto or (about and not mail.greeted)) and _REPLY_TEXT.search(mail.text[:2000]))
+    if _says_automatic(mail):
+        return bool(_REPLY_TEXT.search(mail.text[:_NOTE_LENGTH]))
+    return _is_from_program(mail) and bool(_ABOUT_ABSENCE.search(mail.subject)) and _is_note(mail, _REPLY_TEXT)
 
 
+_ABOUT_ABSENCE: Final = re.compile(r"out of (?:the )?office|vacation|holiday|away|absen|urlaub|ooo", re.I)
 _MEETING_SUBJECT: Final = re.compile(
     r"^\s*(?:(?:updated )?invitation(?: with note)?|accepted|declined|tentative(?:ly accepted)?|cancel(?:l)?ed(?: event)?|new time proposed|einladung|zugesagt|abgesagt|angenommen|abgelehnt|"
     r"invitación|aceptada|invito|accettato|uitnodiging|accepté|refusé|notification)\s*(?:\([^)]{0,40}\))?\s*:",

@@ -183,22 +183,111 @@ def test_case_91_auto_generated_is_transactional():
     assert verdict.kind == "transactional"
 
 
+AWAY = "I am out of the office until 3 March with limited access to my mail. In urgent cases please call Bob.\n"
+RECEIVED = "Thank you for your message. We have received it and will get back to you within two days.\n"
+PROGRAM_SUBJECTS = {
+    "Automatic reply: Re: offer": AWAY,
+    "Automatic Reply": AWAY,
+    "Auto-Reply: Pilot": RECEIVED,
+    "Out of Office: Pilot": AWAY,
+    "Out of Office AutoReply: Pilot": AWAY,
+    "OOO: Pilot": AWAY,
+    "Abwesenheitsnotiz: Pilot": "Ich bin bis 3. März nicht im Büro. Ihre Nachricht wird nicht weitergeleitet.\n",
+    "Automatische Antwort: Pilot": "Vielen Dank für Ihre Nachricht, ich bin bis 3. März im Urlaub.\n",
+    "Réponse automatique : Pilot": "Je suis absent du bureau jusqu'au 3 mars.\n",
+    "Respuesta automática: Pilot": "Estoy fuera de la oficina hasta el 3 de marzo.\n",
+    "Autosvar: Pilot": "Jeg er på ferie til 3. mars.\n",
+    "自動返信: x": "3月3日まで休暇をいただいております。\n",
+}
+
+
 @pytest.mark.parametrize(
-    "subject",
+    "greeting", ["", "Hello,\n\n", "Dear Sender,\n\n", "Dear sender,\n", "Bonjour,\n", "Greetings,\n"]
+)
+@pytest.mark.parametrize("subject", PROGRAM_SUBJECTS)
+def test_case_91_away_notes_without_any_field_are_known_by_subject_and_text(subject, greeting):
+    verdict = judge(evidence({"Subject": subject}, greeting + PROGRAM_SUBJECTS[subject]))
+    assert (verdict.kind, verdict.signals) == ("reply", ("away-subject",))
+
+
+LETTER_SUBJECTS = [
+    "Automatic reply feature is broken",
+    "Auto: insurance renewal",
+    "Automated response module - question",
+    "OOO: who covers for you next week?",
+    "Out of office: who covers?",
+    "Auto-reply rules",
+    "Auto-reply: how do we turn it on?",
+    "Vacation response setup in your product",
+    "Automatic response to your API",
+    "Automatische Antwort einrichten",
+    "Autosvar virker ikke",
+    "自動返信の設定について",
+]
+
+
+@pytest.mark.parametrize("subject", [*LETTER_SUBJECTS, *PROGRAM_SUBJECTS])
+def test_case_91_a_letter_that_greets_by_name_is_kept_whatever_its_subject_says(subject):
+    assert judge(evidence({"Subject": subject})).kind is None
+
+
+@pytest.mark.parametrize("subject", LETTER_SUBJECTS)
+@pytest.mark.parametrize(
+    "text",
     [
-        "Automatic reply: Pilot",
-        "Out of Office: Pilot",
-        "Abwesenheitsnotiz: Pilot",
-        "Réponse automatique : Pilot",
-        "Respuesta automática: Pilot",
-        "自動返信: x",
+        "Please call me about it, the automatic reply goes to all customers.\n\nJane\n",
+        "Who covers for you while you are on vacation?\n\nJane\n",
     ],
 )
-def test_case_91_away_notes_without_any_field_are_known_by_their_subject(subject):
-    assert judge(evidence({"Subject": subject})).kind == "reply"
+def test_case_91_a_letter_that_greets_nobody_but_asks_is_kept_whatever_its_subject_says(subject, text):
+    assert judge(evidence({"Subject": subject}, text)).kind is None
 
 
-AWAY = "I am out of the office until 3 March with limited access to my mail. In urgent cases please call Bob.\n"
+@pytest.mark.parametrize(
+    ("headers", "text"),
+    [
+        (
+            {"Subject": "Out of office next week"},
+            "I will be out of the office next week, so please send the contract today. Jane",
+        ),
+        ({"Subject": "On vacation from Friday"}, "I'll be on vacation. Please send the contract before. Jane"),
+        ({"Subject": "On vacation"}, "I'll be on vacation from Friday. Please send me the contract before. Jane"),
+        (
+            {"Subject": "Re: contract", "X-Auto-Response-Suppress": "All"},
+            "I'm on vacation from Friday; please send the contract before. Jane",
+        ),
+        (
+            {"Subject": "Re: my vacation", "X-Auto-Response-Suppress": "All"},
+            "I'm on vacation from Friday; please send the contract before. Jane",
+        ),
+        (
+            {"Subject": "Re: contract", "Precedence": "bulk"},
+            "I will be back on Monday. Can you send the contract then? Jane",
+        ),
+    ],
+)
+def test_case_91_a_persons_word_about_an_absence_is_kept_without_a_greeting_too(headers, text):
+    assert judge(evidence(headers, text)).kind is None
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Subject": "Automatic reply: Pilot", "X-Auto-Response-Suppress": "All"},
+        {"Subject": "Automatic reply: Pilot", "Precedence": "bulk"},
+        {"Subject": "Automatic reply: Pilot", "Auto-Submitted": "auto-generated"},
+        {"Subject": "Out of office: Pilot", "Auto-Submitted": "auto-generated"},
+        {"Subject": "Pilot", "Auto-Submitted": "auto-replied"},
+        {"Subject": "Pilot", "X-Autoreply": "yes"},
+    ],
+)
+def test_case_91_where_a_field_says_so_too_no_greeting_makes_an_automatic_reply_a_letter(headers):
+    assert judge(evidence(headers, "Hi Alice,\n\nI read your mail on Monday.\n")).kind == "reply"
+
+
+@pytest.mark.parametrize("field", [{"X-Auto-Response-Suppress": "All"}, {"Precedence": "bulk"}])
+def test_case_91_an_away_note_of_a_program_under_a_subject_of_its_own_is_dropped(field):
+    assert judge(evidence({"Subject": "I am on holiday until 3 March", **field}, AWAY)).signals == ("away-note",)
 
 
 @pytest.mark.parametrize("subject", ["Out of office", "Re: Out of office", "Abwesend", "On vacation"])

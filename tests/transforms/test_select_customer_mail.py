@@ -325,7 +325,7 @@ def test_case_93_a_reply_in_a_thread_the_team_wrote_in_and_an_address_it_wrote_t
     ("headers", "expected"),
     [
         ({"Auto-Submitted": "auto-replied"}, "automated.reply"),
-        ({"Subject": "Out of office: Pilot"}, "automated.reply"),
+        ({"Subject": "Automatic reply: Pilot", "X-Auto-Response-Suppress": "All"}, "automated.reply"),
         ({"X-Failed-Recipients": "jane@acme.example"}, "automated.bounce"),
         ({"Content-Class": "urn:content-classes:calendarmessage"}, "automated.calendar"),
     ],
