@@ -10,6 +10,7 @@ import dataclasses
 import datetime as dt
 import http.client
 import logging
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -230,6 +231,15 @@ class Gmail:
 
 
 _threads = threading.local()
+
+
+def _forget_services() -> None:
+    """In a forked child: a connection that it shared with its parent would hand each the other's answers."""
+    _threads.__dict__.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_services)
 
 
 def _of_this_thread(endpoint: str, timeout: float) -> tuple[Any, httplib2.Http]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import http.server
+import itertools
 import json
+import os
 import threading
 
 import pytest
@@ -53,3 +55,52 @@ def test_a_kept_connection_that_was_closed_is_opened_anew(endpoint):
     for _ in range(20):
         assert gmail.profile().history_id == 7
         credentials.token = None  # the next call refreshes it, by a POST on the connection of the call before
+
+
+class NumberedConnections(http.server.BaseHTTPRequestHandler):
+    """Keeps connections; the history id that it answers is the number of the connection."""
+
+    protocol_version = "HTTP/1.1"
+    count = itertools.count(1)
+
+    def setup(self):
+        super().setup()
+        self.number = next(self.count)
+
+    def do_GET(self):
+        body = json.dumps({"emailAddress": "alice@corp.example", "historyId": str(self.number)}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *unused):
+        pass
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_forked_process_never_speaks_on_a_connection_of_its_parent():
+    """Two processes on one connection would read each other's answers: one mailbox's messages in another's ledger."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), NumberedConnections)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    gmail = Gmail(
+        Credentials("t"), endpoint=f"http://127.0.0.1:{server.server_port}", now=lambda: dt.datetime.now(dt.UTC)
+    )
+    of_parent = gmail.profile().history_id
+    assert gmail.profile().history_id == of_parent  # it is kept
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.write(writing, str(gmail.profile().history_id).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    of_child = int(os.read(reading, 20))
+    os.close(reading)
+    os.close(writing)
+    assert of_child != of_parent
+    assert gmail.profile().history_id == of_parent
+    server.shutdown()
+    server.server_close()
