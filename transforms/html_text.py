@@ -182,7 +182,7 @@ def _bare(match: re.Match[str]) -> str:
     if match[2]:
         return f"</{name}>" if name in _KEPT else ""
     style = STYLE.search(match[4]) if name in _KEPT and match[4] else None
-    hidden = style is not None and is_hidden(style[1] or style[2] or "")
+    hidden = style is not None and is_hidden(style[style.lastindex or 1])
     if name in _KEPT:
         return f"<{name} hidden>" if hidden else f"<{name}>"
     return ""

@@ -7,6 +7,7 @@ import time
 import tracemalloc
 
 import pytest
+from bs4 import BeautifulSoup
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +30,16 @@ def text(html: str) -> str:
         '<img src="https://track.example/HIDDEN.gif" width="1" height="1" alt="HIDDEN">seen',
         "<style>.pre{display:none!important}</style><div class=\"pre\">HIDDEN</div>seen",
         "<!--[if mso]>HIDDEN<![endif]-->seen", "seen<!-- HIDDEN", 'seen<img alt="HIDDEN',
+        '<div style="display : none">HIDDEN</div>seen', '<div style="display:  none">HIDDEN</div>seen',
+        '<div style="Display:None">HIDDEN</div>seen', '<div style="display:\nnone">HIDDEN</div>seen',
+        "<div style=display:none>HIDDEN</div>seen", '<div title="a>b" style="display:none">HIDDEN</div>seen',
+        '<div title="a<b" style="display:none">HIDDEN</div>seen', '<div class="a"style="display:none">HIDDEN</div>seen',
+        '<div style="display:none !important;display:block">HIDDEN</div>seen', '<DIV STYLE="VISIBILITY:HIDDEN">HIDDEN</DIV>seen',
+        '<STYLE>.pre{DISPLAY:none}</STYLE><div class="pre">HIDDEN</div>seen', "<style>#pre{display:none}</style><p id=pre>HIDDEN</p>seen",
+        '<style media=screen>.pre{visibility:hidden;opacity:0}</style><p class="pre">HIDDEN</p>seen',
+        '<!--[if !mso]><!--><style>.pre{display:none}</style><!--<![endif]--><p class="pre">HIDDEN</p>seen',
+        '<style>.pre{display:none}</style><p class="pre" style="color:red">HIDDEN</p>seen',
+        '<style>td.pre{display:none}</style><table><tr><td class="pre">HIDDEN</td><td>seen</td></tr></table>',
     ],
 )  # fmt: skip
 def test_case_83_what_is_hidden_goes(html):
@@ -45,10 +56,21 @@ def test_case_83_what_is_hidden_goes(html):
         "<style>.x{display:none}.x{display:block}</style><p class=x>seen</p>",
         '<p class="hidden-xs">seen</p>', '<p title="display:none">seen</p>', '<p style="height:0;overflow:visible">seen</p>',
         '<p title="x>y" style="color:red">seen</p>',
+        '<!--[if mso]><style>.hide-outlook{display:none !important}</style><![endif]--><p class="hide-outlook">seen</p>',
+        '<style media="print">.noprint{display:none}</style><p class="noprint">seen</p>',
+        '<style media="screen and (max-width:480px)">.wide{display:none}</style><table class="wide"><tr><td>seen</td></tr></table>',
+        '<style>.m{display:none}</style><p class="m" style="display:block!important">seen</p>',
+        '<style>.m{visibility:hidden}</style><p class="m" style="Visibility:visible">seen</p>',
+        '<style>td.m{display:none}</style><p class="m">seen</p>', '<styled>.m{display:none}</styled><p class="m">seen</p>',
+        "<style>.m{display:none}</style><STYLE>.m{DISPLAY:block}</STYLE><p class=m>seen</p>",
+        '<p data-style="display:none">seen</p>', '<p data-mce-style="display:none" style="color:red">seen</p>',
+        '<p title="style=display:none">seen</p>', "<p title=' style=\"display:none\"'>seen</p>",
+        '<p style="height:0;min-height:100%;overflow:hidden">seen</p>', '<p style="max-height:0;min-height:1px;overflow:hidden">seen</p>',
+        '<p style="display:block!important;display:none">seen</p>', '<p style="color:red" style="display:none">seen</p>',
     ],
 )  # fmt: skip
 def test_case_83_what_is_visible_stays(html):
-    assert text(html) in {"seen", "display:none", "hidden"}
+    assert text(html) in {"seen", "display:none", "hidden", ".m{display:none}\n\nseen", ".m{display:none}seen"}
 
 
 def test_case_83_blocks_lists_tables_and_links_read_well():
@@ -75,6 +97,22 @@ def test_case_83_a_page_long_tracking_link_is_shortened():
 )  # fmt: skip
 def test_is_hidden_compares_whole_declarations(style, hidden):
     assert is_hidden(style) is hidden
+
+
+ATTRIBUTES = st.lists(
+    st.sampled_from(("style=display:none", 'style="display : None"', "STYLE='color:red;Display:\nnone'", 'style="color:red"', "style='display:block'",
+                     'style="" ', 'data-style="display:none"', "data-mce-style='display:none'", 'title="a>b"', "title='style=\"display:none\"'",
+                     'alt="<p style=display:none>"', "href=/style=display:none", "checked", "/", 'x="display:none"', "my.style=display:none")),
+    max_size=5,
+)  # fmt: skip
+
+
+@given(ATTRIBUTES, st.sampled_from((" ", "\n", "  ")))
+@settings(max_examples=500, deadline=None)
+def test_case_83_only_the_first_style_attribute_of_a_tag_speaks(attributes, between):
+    html = f"<p>one</p><p {between.join(attributes)} >word</p>"
+    tag = BeautifulSoup(html, "html.parser", on_duplicate_attribute="ignore").find_all("p")[1]
+    assert text(html) == ("one" if is_hidden(str(tag.get("style", ""))) else "one\n\nword")
 
 
 def numbered(count: int, item: str) -> str:
@@ -112,6 +150,18 @@ HOSTILE = {
     "data image": '<img src="data:image/png;base64,' + "aB/+" * 500_000 + '">x',
     "hidden tags": '<p style="display:none;max-height:0">x' * 26_000,
     "style rules": "<style>" + ".a{display:none}" * 60_000,
+    "declarations that hide nothing": "display:none " * 90_000,
+    "declarations in a quoted value": '<p title="' + "<p style=display:none " * 50_000 + '">x',
+    "tags cut in their style": '<p style="display:none ' * 45_000,
+    "declarations far from their tag": ("<p " + "a=b " * 900 + "display:none>x") * 280,
+    "declarations behind many quoted tags": ("<p title='" + "<" * 3_000 + "' style='display:none'>x") * 300,
+    "style sheets without end": "<style>.a{display:none}" * 45_000,
+    "sheets without braces": ("<style>" + "display}" * 6_000 + "</style>") * 20,
+    "sheets in open comments": "<!--" + "<style>.a{visibility:hidden}</style>" * 28_000,
+    "classes that sheets hide": "<style>"
+    + numbered(20, ".a{}{{display:none}}")
+    + "</style>"
+    + '<p class="a1 a2 a3" style="color:red">x' * 20_000,
     "links": "<a href=https://x.example/>x</a> " * 30_000,
     "parentheses": " (http:" * 150_000,
     "scripts": "<script " * 130_000,
