@@ -58,6 +58,7 @@ def look_at(
     """
     from ..transforms.decisions import IMPORTED_CUSTOMER, PARKED
     from ..transforms.errors import MalformedMessageError
+    from ..transforms.google_groups import unmask
     from ..transforms.records import CustomerMail
     from ..transforms.select_customer_mail import select
 
@@ -68,7 +69,7 @@ def look_at(
         found.rules[outcome, rule] += 1
         found.senders[outcome, rule][sender] += 1
 
-    for message in messages:
+    for message in (unmask(one, directory) for one in messages):
         sender = message.sender.address if message.sender else "(nobody)"
         try:
             made = select(message, directory, learning, now=now)

@@ -68,6 +68,7 @@ def shadow(settings: Settings, mailbox: str, new_version: str, limit: int) -> No
     from ..io.google_signin import GmailAccounts
     from ..transforms import automated
     from ..transforms.automated_evidence import Evidence
+    from ..transforms.google_groups import unmask
     from ..transforms.plain_text import read_text
     from ..transforms.select_customer_mail import MAX_TEXT_BYTES
     from .window import Window
@@ -90,7 +91,7 @@ def shadow(settings: Settings, mailbox: str, new_version: str, limit: int) -> No
                     is_contact=message.sender is not None and directory.is_person(message.sender.address),
                 ),
             )
-            for message in window.messages()
+            for message in (unmask(one, directory) for one in window.messages())
         )
         report = automated.compare(
             automated.rule_set(directory.settings), known[new_version], mails, directory.settings

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -12,6 +11,7 @@ from apache_beam.pvalue import TaggedOutput
 from .addresses import MAX_FIELD, parse_addresses
 from .errors import MalformedMessageError
 from .gmail_payload import Header, read_envelope
+from .google_groups import named_author
 from .headers import (
     MAX_FIELDS,
     choose_message_id,
@@ -57,8 +57,9 @@ def normalize(fetched: FetchedMessage) -> NormalizedMessage:
         authors = tuple(sorted(authors, key=lambda one: one.address not in named))
     sender = authors[0] if authors else None
     is_from_list = not _LIST_FIELDS.isdisjoint(fields)
+    behind = None
     if is_from_list and sender is not None and not _GROUP_MARKS.isdisjoint(fields):
-        sender = _behind_group(sender, fields, reply_to)
+        behind = _behind_group(sender, fields, reply_to)
     cc = _addresses(fields, "cc")
     also_from = (*reply_to, *sender_field)
     references = [decode_value(one) for name in ("references", "in-reply-to") for one in fields.get(name, ())]
@@ -80,6 +81,7 @@ def normalize(fetched: FetchedMessage) -> NormalizedMessage:
         payload=fetched.payload,
         message_ids=message_ids,
         is_from_list=is_from_list,
+        behind=behind,
     )
 
 
@@ -134,33 +136,15 @@ def _addresses(fields: dict[str, list[str]], name: str) -> tuple[Participant, ..
     return parse_addresses(", ".join(values)[:MAX_FIELD])
 
 
-_VIA: Final = re.compile(r"^['\"]?(.*?)['\"]?\s+via\s+\S.*$", re.IGNORECASE | re.DOTALL)
-_ADDRESS: Final = re.compile(r"[^\s<>:;,@]+@[^\s<>:;,@?]+")
-
-
-def _behind_group(sender: Participant, fields: dict[str, list[str]], reply_to: tuple[Participant, ...]) -> Participant:
-    """The author whom Google Groups hid behind the group's address, else `sender`.
-
-    For domains whose DMARC policy is strict, Groups writes From: "'Jane' via Support" <support@own.example> and keeps the
-    author in X-Original-From or X-Original-Sender. Believed only where list fields say that a Google Group sent it and From is
-    that group's address or reads "... via ...": those two fields alone anybody can write.
-    """
+def _behind_group(
+    sender: Participant, fields: dict[str, list[str]], reply_to: tuple[Participant, ...]
+) -> Participant | None:
+    """The author whom the fields of a Google Group name in place of `sender`, or None."""
     marks = [decode_value(value) for name in _GROUP_MARKS for value in fields.get(name, ())]
     if "x-google-group-id" not in fields and not any("googlegroups" in value for value in marks):
-        return sender
-    via = _VIA.match(sender.name)
-    groups = {found.lower() for value in marks for found in _ADDRESS.findall(value)}
-    if via is None and sender.address not in groups:
-        return sender
-    name = via[1].strip(" '\"") if via else ""
-    for field in ("x-original-from", "x-original-sender"):
-        for author in _addresses(fields, field)[:1]:
-            if author.address != sender.address:
-                return author if author.name else Participant(author.address, name)
-    authors = [one for one in reply_to if one.address not in groups and one.address != sender.address]
-    if via is not None and len(authors) == 1:
-        return authors[0] if authors[0].name else Participant(authors[0].address, name)
-    return sender
+        return None
+    originals = [one for name in ("x-original-from", "x-original-sender") for one in _addresses(fields, name)[:1]]
+    return named_author(sender, marks, originals, reply_to)
 
 
 class Normalized(NamedTuple):

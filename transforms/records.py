@@ -102,8 +102,9 @@ class Participant(msgspec.Struct, frozen=True, gc=False):
 class NormalizedMessage(Record, msgspec.Struct, frozen=True, gc=False):
     """A message's header section understood; its body, and the header fields nobody needed yet, still sealed in `payload`.
 
-    `sender` is the author after Google Groups rewriting is undone, None where From is empty. `also_from` holds Reply-To and
-    Sender addresses: looked at for blocking only. `message_id` is normalized without angle brackets, "" where missing or made
+    `sender` is the author as From names them, None where it is empty; `behind` is whom a Google Group's fields name in its
+    place (transforms/google_groups.py decides with the CRM). `also_from` holds Reply-To and Sender addresses: looked at for
+    blocking only. `message_id` is normalized without angle brackets, "" where missing or made
     up by the receiving server; `message_ids` are all that the mail goes by. `sent_at` is Date if sane, else Gmail's
     internalDate. `is_from_list`: it has fields that mailing lists set.
     """
@@ -122,6 +123,7 @@ class NormalizedMessage(Record, msgspec.Struct, frozen=True, gc=False):
     payload: bytes
     message_ids: tuple[str, ...] = ()
     is_from_list: bool = False
+    behind: Participant | None = None
 
     @property
     def participants(self) -> tuple[Participant, ...]:

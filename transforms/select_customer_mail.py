@@ -21,6 +21,7 @@ from .crm_directory import CrmDirectory
 from .engagement_id import content_digest, engagement_id, rank
 from .errors import DealmailError, TransientError
 from .gmail_payload import Part, read_envelope, read_root
+from .google_groups import unmask
 from .headers import decode_fields, every
 from .plain_text import read_body
 from .records import CustomerMail, Decision, Direction, Failure, MailText, NormalizedMessage, Participant
@@ -61,6 +62,7 @@ def select(
         MalformedMessageError: the body cannot be read.
         StoreUnavailableError: `correspondence` cannot be asked.
     """
+    message = unmask(message, directory)
     rule = early_rule(message, directory, now)
     if rule is not None:
         return Decision(message.claim, "dropped", rule, crm_version=directory.version)

@@ -135,32 +135,34 @@ GROUP = (
     ("List-ID", "<support.own.example>"),
     ("Mailing-list", "list support@own.example; contact x"),
 )
+ORIGINALS = [
+    (("X-Original-From", "Jane Roe <jane@customer.example>"),),
+    (("X-Original-Sender", "jane@customer.example"),),
+    (("Reply-To", "Jane Roe <jane@customer.example>"),),
+]
 
 
-@pytest.mark.parametrize(
-    "original",
-    [
-        (("X-Original-From", "Jane Roe <jane@customer.example>"),),
-        (("X-Original-Sender", "jane@customer.example"),),
-        (("Reply-To", "Jane Roe <jane@customer.example>"),),
-    ],
-)
-def test_case_70_the_author_behind_a_google_group_is_found(original):
+@pytest.mark.parametrize("original", ORIGINALS)
+@pytest.mark.parametrize("group", [GROUP, GROUP[:2], GROUP[::2]])
+def test_case_70_the_author_behind_a_google_group_is_found_beside_the_groups_address(original, group):
     message = read(
-        ("From", "\"'Jane Roe' via Support\" <support@own.example>"), ("To", "support@own.example"), *GROUP, *original
+        ("From", "\"'Jane Roe' via Support\" <support@own.example>"), ("To", "support@own.example"), *group, *original
     )
-    assert message.sender == Participant("jane@customer.example", "Jane Roe")
+    assert message.sender == Participant("support@own.example", "'Jane Roe' via Support")
+    assert message.behind == Participant("jane@customer.example", "Jane Roe")
 
 
-def test_case_70_without_a_groups_fields_x_original_from_proves_nothing():
-    message = read(("From", "Evil via Sales <evil@x.example>"), ("X-Original-From", "ceo@customer.example"))
+@pytest.mark.parametrize("original", ORIGINALS)
+@pytest.mark.parametrize("group", [(), GROUP, GROUP[:1], GROUP[1:]])
+def test_case_70_nobody_is_behind_an_address_that_is_not_the_groups(original, group):
+    message = read(("From", "'Jane Roe' via Sales <x@evil.example>"), *group, *original)
     assert message.sender is not None
-    assert message.sender.address == "evil@x.example"
+    assert (message.sender.address, message.behind) == ("x@evil.example", None)
 
 
 def test_case_70_a_group_that_did_not_rewrite_leaves_the_author():
     message = read(("From", "Jane <jane@customer.example>"), ("X-Original-Sender", "other@x.example"), *GROUP)
-    assert message.sender == Participant("jane@customer.example", "Jane")
+    assert (message.sender, message.behind) == (Participant("jane@customer.example", "Jane"), None)
 
 
 def test_case_68_header_names_of_any_case_and_googles_made_up_ids():
