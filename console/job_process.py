@@ -10,6 +10,8 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
+from ..io import environment
+
 STOP_SECONDS = 20.0
 
 
@@ -23,7 +25,7 @@ class JobProcess:
     def __init__(self, options: Sequence[str], log: pathlib.Path, env: Mapping[str, str] | None = None) -> None:
         self._command = [sys.executable, "-m", "dealmail.pipeline", *options]
         self._log = log
-        self._env = {**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}
+        self._env = {**environment.without(os.environ), "PYTHONUNBUFFERED": "1", **(env or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

@@ -10,8 +10,16 @@ from ..transforms.errors import DealmailError
 FORMS = "env:NAME, file:PATH or gcp:projects/P/secrets/S/versions/V"
 
 
+_KINDS = ("env:", "file:", "gcp:")
+
+
 class SecretNotFoundError(DealmailError):
     """The named secret cannot be read. The text holds the name, never a value."""
+
+
+def is_ref(text: str) -> bool:
+    """Whether `text` has the form of a name, and so can be shown and kept."""
+    return any(text.startswith(kind) and text != kind for kind in _KINDS)
 
 
 def resolve(ref: str) -> str:
@@ -43,5 +51,5 @@ def resolve(ref: str) -> str:
             msg = f"secret {name}: {type(error).__name__}"
             raise SecretNotFoundError(msg) from None
         return answer.payload.data.decode("utf-8")
-    msg = f"{kind}:… names no secret; use {FORMS}"
+    msg = f"a secret is given where one should be named; use {FORMS}"  # it may be the secret itself: it is not shown
     raise SecretNotFoundError(msg)

@@ -8,14 +8,15 @@ import math
 import os
 import re
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import sqlalchemy as sa
 
-from ..io import secret_refs
+from ..io import environment, secret_refs
 from ..io.database import DatabaseSpec
 from ..io.quota import QuotaLimits
+from ..io.vault import KMS
 from .build import GraphOptions
 
 RUNNERS = ("DirectRunner", "FlinkRunner", "DataflowRunner", "PrismRunner", "PortableRunner")
@@ -28,6 +29,11 @@ _PATHS = {
     ),
     "topic": re.compile(r"projects/[a-z][-a-z0-9:.]{4,61}[a-z0-9]/topics/[A-Za-z][-A-Za-z0-9._~+%]{2,254}"),
 }
+
+
+_TAKEN_OUT = "DEALMAIL_PASSWORD_IN_DATABASE_URL"
+"""Where a password that was written into --database is kept."""
+_SECRETS = ("database_password", "search_password", "oauth_client", "token_key")
 
 
 class OptionError(ValueError):
@@ -73,6 +79,12 @@ class JobOptions:
             value = getattr(self, name)
             if value and not pattern.fullmatch(value):
                 raise OptionError(f"--{name}={value}: use projects/PROJECT/{name}s/NAME")
+        for name in _SECRETS:
+            ref = self.database.password_ref if name == "database_password" else getattr(self, name)
+            if ref and not secret_refs.is_ref(_unwrapped(ref) if name == "token_key" else ref):
+                raise OptionError(
+                    f"--{name} names no secret: use {secret_refs.FORMS}"
+                )  # it may be one: it is not shown
         for name in ("poll_minutes", "audit_hours", "lease_seconds"):
             if not math.isfinite(getattr(self, name)):
                 raise OptionError(f"--{name}={getattr(self, name)}: use a number")
@@ -122,6 +134,10 @@ class JobOptions:
         return self.runner == "DirectRunner"
 
 
+def _unwrapped(ref: str) -> str:
+    return ref.partition(":")[2].partition(":")[2] if ref.startswith(KMS) else ref
+
+
 class _OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise OptionError(f"{message}; see --help")
@@ -134,7 +150,8 @@ def make_parser() -> argparse.ArgumentParser:
         description="dealmail's job: keeps customer mail beside the deal. Without options: SQLite and FTS5 in this folder, "
         "Google's Gmail, polling only, until Ctrl-C.",
         epilog="Options of Beam's Flink and Dataflow runners (--region, --flink_master, ...) are passed on to them. "
-        f"A secret is only ever named: {secret_refs.FORMS}.",
+        f"A secret is only ever named: {secret_refs.FORMS}. What is not typed is taken from the environment, as by `dealmail`: "
+        f"{', '.join(environment.VARIABLES.values())}.",
         allow_abbrev=False,
     )
     defaults = JobOptions()
@@ -142,16 +159,16 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         "--database",
         default=EMBEDDED_DATABASE,
-        help="sqlite:///FILE or mysql+pymysql://USER@HOST/NAME (default: %(default)s)",
+        help=f"sqlite:///FILE or mysql+pymysql://USER@HOST/NAME (default: DEALMAIL_DATABASE, else {EMBEDDED_DATABASE})",
     )
     add("--database_password", default="", metavar="SECRET", help="name of the database's password")
     add(
         "--search",
         default="",
-        help="https://HOST:PORT of Elasticsearch, or sqlite:///FILE (default: FTS5 beside the database)",
+        help="https://HOST:PORT of Elasticsearch, or sqlite:///FILE (default: DEALMAIL_SEARCH, else FTS5 beside the database)",
     )
     add("--search_password", default="", metavar="SECRET", help="name of Elasticsearch's API key or USER:PASSWORD")
-    add("--search_index", default=defaults.search_index, help="alias of the index (default: %(default)s)")
+    add("--search_index", default=defaults.search_index, help=f"alias of the index (default: {defaults.search_index})")
     add = parser.add_argument_group("Gmail and sign-in").add_argument
     add("--gmail_endpoint", default="", help="another Gmail API, such as the sandbox (default: Google's)")
     add(
@@ -235,8 +252,8 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse(argv: Sequence[str]) -> tuple[JobOptions, list[str]]:
-    """`argv` as checked options, and what is left for Beam's runner.
+def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> tuple[JobOptions, list[str]]:
+    """`argv` as checked options, and what is left for Beam's runner; what is not typed is taken from `environ`.
 
     A password written into --database is taken out of it into this process's environment, for a local run only: other
     runners keep their command line for everybody to read.
@@ -245,7 +262,9 @@ def parse(argv: Sequence[str]) -> tuple[JobOptions, list[str]]:
         OptionError: an option is unknown or cannot be used.
         SystemExit: --help.
     """
-    given, rest = make_parser().parse_known_args(list(argv))
+    parser = make_parser()
+    parser.set_defaults(**environment.given(environ))
+    given, rest = parser.parse_known_args(list(argv))
     if rest and given.runner == "DirectRunner":
         close = f"unknown option {rest[0]}"
         raise OptionError(f"{close}; see --help")
@@ -286,7 +305,5 @@ def _database(url: str, password_ref: str, runner: str) -> DatabaseSpec:
         raise OptionError(
             f"--database holds a password, which {runner} would show; name it: --database_password={secret_refs.FORMS}"
         )
-    os.environ["DEALMAIL_DATABASE_PASSWORD"] = str(parsed.password)
-    return DatabaseSpec(
-        parsed._replace(password=None).render_as_string(hide_password=False), "env:DEALMAIL_DATABASE_PASSWORD"
-    )
+    os.environ[_TAKEN_OUT] = str(parsed.password)
+    return DatabaseSpec(parsed._replace(password=None).render_as_string(hide_password=False), f"env:{_TAKEN_OUT}")

@@ -49,6 +49,7 @@ import sqlalchemy as sa
 from benchmarks.corpora import find as find_corpora
 from dealmail.io import migrate, removal, schema
 from dealmail.io.database import Database, DatabaseSpec
+from dealmail.io.environment import VARIABLES
 from dealmail.io.search import SearchIndex, SearchSpec, open_index
 
 SESSION = "DEALMAIL_TEST_SESSION"
@@ -58,7 +59,12 @@ NEEDED_IN_CI = ("mariadb", "elasticsearch")
 
 # --- the session -----------------------------------------------------------------------------------------------------
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the folder in which the workers find the servers. The workers inherit the variable."""
+    """Make the folder in which the workers find the servers. The workers inherit the variable.
+
+    The stores that whoever runs the tests works with are not theirs.
+    """
+    for name in VARIABLES.values():
+        os.environ.pop(name, None)
     if not hasattr(config, "workerinput"):
         os.environ[SESSION] = tempfile.mkdtemp(prefix="dealmail-tests-")
         os.environ[f"{SESSION}_PID"] = str(os.getpid())

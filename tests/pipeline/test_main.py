@@ -1,5 +1,9 @@
 """The entry as a user meets it: what cannot be used is said in one line, with exit code 2, and nothing has been started or written."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from dealmail.pipeline.main import main
@@ -67,6 +71,25 @@ def test_a_store_that_is_down_is_no_mistake_of_the_options(tmp_path, monkeypatch
     monkeypatch.setenv("DEALMAIL_KEY", "one-key-of-more-than-16-characters")
     assert main([MARIADB, ELASTIC]) == 1
     assert len(capfd.readouterr().err.splitlines()) == 1
+
+
+def run_job(*argv, cwd, timeout=120, **environ):
+    return subprocess.run(
+        [sys.executable, "-m", "dealmail.pipeline", *argv],
+        cwd=cwd, env={**os.environ, **environ}, capture_output=True, text=True, timeout=timeout, check=False,
+    )  # fmt: skip
+
+
+def test_the_job_uses_the_database_of_the_environment_and_makes_no_other(tmp_path):
+    here = tmp_path / "here"
+    here.mkdir()
+    variables = {
+        "DEALMAIL_DATABASE": f"sqlite:///{tmp_path}/there.db",
+        "DEALMAIL_KEY": "one-key-of-more-than-16-characters",
+    }
+    done = run_job("--once", cwd=here, **variables)
+    assert (done.returncode, list(here.iterdir())) == (0, []), done.stderr
+    assert (tmp_path / "there.db").exists()
 
 
 def test_options_of_the_runners_pass():

@@ -5,6 +5,8 @@ import pickle
 
 import pytest
 
+from dealmail.io.database import DatabaseSpec
+from dealmail.io.environment import VARIABLES
 from dealmail.pipeline.machine_checks import require_tools
 from dealmail.pipeline.options import JobOptions, OptionError, make_parser, parse
 
@@ -38,12 +40,51 @@ def test_other_engines_read_gmail_on_several_workers():
 
 
 def test_a_password_in_the_url_leaves_the_options_and_stays_usable(monkeypatch):
-    monkeypatch.setenv("DEALMAIL_DATABASE_PASSWORD", "before")
-    options, _ = parse(["--database=mysql+pymysql://dealmail:s3cr3t@db/crm", "--search=https://es:9200"])
+    monkeypatch.setenv("DEALMAIL_PASSWORD_IN_DATABASE_URL", "before")
+    named = {"DEALMAIL_DATABASE_PASSWORD": "env:OTHER"}
+    options, _ = parse(["--database=mysql+pymysql://dealmail:s3cr3t@db/crm", "--search=https://es:9200"], named)
     assert "s3cr3t" not in repr(options)
     assert b"s3cr3t" not in pickle.dumps(options)
-    assert options.database.password_ref == "env:DEALMAIL_DATABASE_PASSWORD"
-    assert os.environ["DEALMAIL_DATABASE_PASSWORD"] == "s3cr3t"
+    assert options.database.password_ref == "env:DEALMAIL_PASSWORD_IN_DATABASE_URL"
+    assert os.environ["DEALMAIL_PASSWORD_IN_DATABASE_URL"] == "s3cr3t"
+
+
+def test_what_is_not_typed_is_taken_from_the_environment():
+    environ = {
+        "DEALMAIL_DATABASE": "mysql+pymysql://u@db/d", "DEALMAIL_DATABASE_PASSWORD": "env:DB_PASSWORD",
+        "DEALMAIL_SEARCH": "https://es:9200", "DEALMAIL_SEARCH_PASSWORD": "file:es.key", "DEALMAIL_SEARCH_INDEX": "mail",
+        "DEALMAIL_TOKEN_KEY": "env:KEY", "DEALMAIL_OAUTH_CLIENT": "file:client.json", "DEALMAIL_GMAIL_ENDPOINT": "http://gmail:1",
+    }  # fmt: skip
+    assert set(environ) == set(VARIABLES.values())
+    options, _ = parse([], environ)
+    assert options == JobOptions(
+        database=DatabaseSpec("mysql+pymysql://u@db/d", "env:DB_PASSWORD"), search="https://es:9200", search_password="file:es.key",
+        search_index="mail", token_key="env:KEY", oauth_client="file:client.json", gmail_endpoint="http://gmail:1",
+    )  # fmt: skip
+    typed, _ = parse(["--database=sqlite:///typed.db", "--search_index=typed"], environ)
+    assert (typed.database.url, typed.search_index, typed.token_key) == ("sqlite:///typed.db", "typed", "env:KEY")
+    assert parse([], dict.fromkeys(environ, ""))[0] == JobOptions()
+
+
+@pytest.mark.parametrize("option", ["database_password", "search_password", "token_key", "oauth_client"])
+@pytest.mark.parametrize("secret", ["hunter2", "hunter2:x", "kms:hunter2"])
+def test_a_secret_where_its_name_belongs_is_refused_and_not_shown(option, secret):
+    for argv, environ in (([f"--{option}={secret}"], {}), ([], {VARIABLES[option]: secret})):
+        with pytest.raises(OptionError, match=f"--{option} names no secret") as caught:
+            parse(argv, environ)
+        assert "hunter2" not in str(caught.value)
+        assert "hunter2" not in repr(caught.value.__context__)
+
+
+def test_a_key_that_a_kms_wrapped_is_a_name_too():
+    assert parse(["--token_key=kms:projects/p/key:file:wrapped"])[0].token_key == "kms:projects/p/key:file:wrapped"
+
+
+def test_help_shows_no_value_of_the_environment(monkeypatch):
+    monkeypatch.setenv("DEALMAIL_DATABASE", "mysql+pymysql://u:s3cr3t@db/d")
+    text = make_parser().format_help()
+    assert "s3cr3t" not in text
+    assert all(name in text for name in VARIABLES.values())
 
 
 @pytest.mark.parametrize(
