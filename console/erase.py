@@ -36,7 +36,7 @@ def report_row(what: str, done: ErasureReport, *, dry_run: bool, waiting: int) -
 @click.option("--domain", default="", help="All mail in which this domain or a sub-domain takes part.")
 @click.option("--mailbox", default="", help="This mailbox's copies, and what no other mailbox holds (address or id).")
 @click.option("--user", default="", help="As --mailbox, for every mailbox of this user (id).")
-@click.option("--before", help="All mail sent before this day or time.")
+@click.option("--before", help="All mail sent before this day or time, which must be past.")
 @click.option("--dry-run", is_flag=True, help="Only count what would go.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @format_option

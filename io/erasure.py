@@ -99,7 +99,7 @@ class Erasing:
         """What `erase` would do now; changes nothing.
 
         Raises:
-            ErasureError: no such mailbox or user.
+            ErasureError: no such mailbox or user, or a time that is still to come.
             StoreUnavailableError: the database cannot be reached.
         """
         report = ErasureReport(tombstones=len(self._tombstones(what)))
@@ -136,7 +136,7 @@ class Erasing:
         """Set the tombstones and remove the mail; the report counts this run's work.
 
         Raises:
-            ErasureError: no such mailbox or user.
+            ErasureError: no such mailbox or user, or a time that is still to come.
             StoreUnavailableError: the database cannot be reached; run it again.
         """
         values = self._tombstones(what)
@@ -175,6 +175,12 @@ class Erasing:
         if what.domain:
             return [("domain", crm_domain(what.domain))]
         assert what.before is not None
+        if (
+            what.before > self._now()
+        ):  # its tombstone would keep out mail that nobody has written yet, and none is ever lifted
+            raise ErasureError(
+                f"erase before {what.before.isoformat()}: that is still to come; say a time that is past"
+            )
         return [("before", what.before.astimezone(dt.UTC).isoformat())]
 
     def _stand(

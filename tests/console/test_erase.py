@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from click.testing import Result
 
+from dealmail.io import schema
 from dealmail.io.database import DatabaseSpec
 
 Run = Callable[..., Result]
@@ -68,11 +69,23 @@ def test_it_asks_first(dealmail: Run, jsonl: Rows) -> None:
         ("--person", "nobody"),
         ("--user", "u9"),
         ("--mailbox", "x@y.example"),
+        ("--before", "2999-01-01"),
     ],
 )
 def test_a_request_that_names_nothing_or_too_much_is_refused(dealmail: Run, arguments: tuple[str, ...]) -> None:
     result = dealmail("erase", *arguments, "--yes")
     assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+
+
+def test_mail_that_is_still_to_come_is_not_shut_out(dealmail: Run, jsonl: Rows, sqlite_database: Any) -> None:
+    """A tombstone is never lifted: one with a later time would keep all new mail out."""
+    for how in ("--dry-run", "--yes"):
+        refused = dealmail("erase", "--before", "2999-01-01", how)
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert "2999-01-01T00:00:00+00:00: that is still to come" in refused.stderr
+    assert len(jsonl("engagements")) == 2
+    with sqlite_database.reading() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(schema.tombstone)) == 0
 
 
 def test_an_index_that_is_down_holds_up_nothing_in_the_database(
