@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ..transforms.blocklist import is_wildcard, normal_pattern
 from ..transforms.domains import crm_address, crm_domain
 from ..transforms.errors import TerminalError
 from . import schema
@@ -219,7 +220,14 @@ def _blocked(values: dict[str, str]) -> list[Row]:
         raise _BadValueError("pattern", "empty, an address, a domain or a wildcard is needed")
     if len(pattern) > schema.ADDRESS or re.search(r"\s", pattern):
         raise _BadValueError("pattern", "no address, domain or wildcard")
-    return [(schema.blocked, {"pattern": pattern, "user_id": _id(values, "user_id", needed=False) or ""})]
+    normal = normal_pattern(pattern)
+    if not normal and is_wildcard(pattern) and not pattern.isascii():
+        raise _BadValueError(
+            "pattern", "a wildcard inside an international label; write the label out, or its xn-- form"
+        )
+    if not normal or len(normal) > schema.ADDRESS:
+        raise _BadValueError("pattern", "no address, domain or wildcard")
+    return [(schema.blocked, {"pattern": normal, "user_id": _id(values, "user_id", needed=False) or ""})]
 
 
 _KINDS: dict[str, Callable[[dict[str, str]], list[Row]]] = {

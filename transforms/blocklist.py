@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import unicodedata
 from collections.abc import Iterable
 
 from . import decisions
@@ -21,23 +22,15 @@ class _Patterns:
     domain_wildcards: list[re.Pattern[str]] = dataclasses.field(default_factory=list)
 
     def add(self, pattern: str) -> None:
-        """Take one line of the list; an empty one says nothing."""
-        text = pattern.strip().lower()
-        local, _, domain = text.rpartition("@")
-        if not local:  # acme.com, @acme.com, *.acme.com
-            domain = crm_domain(domain) if "?" not in domain else normalize_domain(domain)
-            if "*" not in domain and "?" not in domain:
-                self.domains |= {domain} - {""}
-                return
-            bare = domain.removeprefix("*.")
-            if bare != domain and "*" not in bare and "?" not in bare:
-                self.domains.add(bare)
-            else:
-                self.domain_wildcards.append(_regex(domain))
-        elif "*" in text or "?" in text:
-            self.address_wildcards.append((not local.strip("*"), _regex(f"{local}@{normalize_domain(domain)}")))
+        """Take one line of the list; what is no pattern says nothing."""
+        text = normal_pattern(pattern)
+        local = text.rpartition("@")[0]
+        if not is_wildcard(text):
+            (self.addresses if local else self.domains).update({text} - {""})
+        elif local:
+            self.address_wildcards.append((not local.strip("*"), _regex(text)))
         else:
-            self.addresses |= {crm_address(text)} - {""}
+            self.domain_wildcards.append(_regex(text))
 
     def hits(self, address: str, *, is_internal: bool) -> bool:
         """Whether a normalized `address` is on the list.
@@ -94,9 +87,51 @@ class Blocklist:
         return None
 
 
+def is_wildcard(pattern: str) -> bool:
+    """Whether * or ? stands in it."""
+    return "*" in pattern or "?" in pattern
+
+
+def normal_pattern(pattern: str) -> str:
+    """A line of a blocklist as it is compared: an address, a domain (it counts with its sub-domains), or either with * and ?.
+
+    "" where it is none of these, or has a wildcard inside an international label: what stands for it in mail has other letters.
+    """
+    text = unicodedata.normalize("NFC", pattern.strip().lower())
+    if "//" in text:  # a web address: its ? is no wildcard
+        text = re.split("[/?]", text.partition("//")[2])[0]
+    local, _, domain = text.rpartition("@")
+    if not is_wildcard(text):
+        return crm_address(text) if local else _one_gmail(crm_domain(domain))
+    domain = _wildcard_domain(domain.partition("/")[0])
+    if not domain:
+        return ""
+    if not local or (not local.strip("*") and domain.startswith("*.")):  # *.acme.com, *@*.acme.com
+        bare = domain.removeprefix("*.")
+        return domain if is_wildcard(bare) else _one_gmail(bare)
+    return f"{local}@{_one_gmail(domain)}"
+
+
+def _wildcard_domain(domain: str) -> str:
+    """The normal form label by label, for IDNA knows no wildcards."""
+    labels = domain.strip(".").split(".")
+    if not all(label.isascii() for label in labels if is_wildcard(label)):
+        return ""
+    return ".".join(label if is_wildcard(label) else normalize_domain(label) for label in labels)
+
+
+def _one_gmail(domain: str) -> str:
+    return "gmail.com" if domain == "googlemail.com" else domain  # as crm_address has it
+
+
 def _regex(pattern: str) -> re.Pattern[str]:
-    """A wildcard as a pattern for the whole text; runs of * are one, so that matching stays linear in practice."""
+    """A wildcard as a pattern for the whole text: of a domain a leading `*.` means the domain itself too."""
+    local, at, domain = pattern.rpartition("@")
+    bare = domain.removeprefix("*.")
+    return re.compile(_glob(local) + at + ("" if bare == domain else r"(?:.*\.)?") + _glob(bare))
+
+
+def _glob(pattern: str) -> str:
+    """Runs of * are one, so that matching stays linear in practice."""
     parts = re.split(r"(\*+|\?)", pattern)
-    return re.compile(
-        "".join(".*" if part.startswith("*") else "." if part == "?" else re.escape(part) for part in parts)
-    )
+    return "".join(".*" if part.startswith("*") else "." if part == "?" else re.escape(part) for part in parts)

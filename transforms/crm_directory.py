@@ -217,7 +217,7 @@ class CrmDirectory:
                 continue
             account = self._account(account_id)
             self._by_domain.add(company)
-            self._by_host.add(host.removeprefix("www.") if host != company else host)
+            self._by_host.add(host)
             self._domain_account.append(account)
         self._by_domain.seal()
         self._by_host.seal()

@@ -39,12 +39,15 @@ SHARED_HOSTS = frozenset(
 
 
 def crm_domain(domain: str) -> str:
-    """A domain as somebody typed it into the CRM, for comparing: also from @acme.com, .acme.com or https://www.acme.com/x."""
+    """A domain as somebody typed it into the CRM, for comparing: also from @acme.com, .acme.com, www.acme.com or a web address."""
     domain = domain.strip().lower()
     if "//" in domain:
         domain = domain.partition("//")[2]
     domain = domain.partition("/")[0].partition("?")[0].rpartition("@")[2].partition(":")[0]
-    return normalize_domain(domain.lstrip("."))
+    domain = normalize_domain(domain.lstrip("."))
+    if domain.startswith("www.") and registrable_domain(domain[4:]):  # www.gov.uk is a name, gov.uk is none
+        return domain[4:]
+    return domain
 
 
 def crm_address(address: str) -> str:

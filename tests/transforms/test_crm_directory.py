@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dealmail.transforms.addresses import normalize_address
+from dealmail.transforms.blocklist import normal_pattern
 from dealmail.transforms.crm_directory import CrmDirectory, CrmRows
 from dealmail.transforms.domains import company_domain, crm_domain, is_ip_literal, registrable_domain
 from dealmail.transforms.records import Link, Participant
@@ -314,12 +316,40 @@ def test_blocking_has_two_levels_and_a_users_list_counts_for_that_user_only():
         ("acme.*", "x@notacme.test", False),
         ("j?ne@acme.example", "jane@acme.example", True),
         ("bücher.example", "x@xn--bcher-kva.example", True),
+        ("*.münchen.de", "jane@xn--mnchen-3ya.de", True),
+        ("*@*.München.de", "jane@xn--mnchen-3ya.de", True),
+        ("legal@*.münchen.de", "legal@mail.xn--mnchen-3ya.de", True),
+        ("legal@*.münchen.de", "jane@xn--mnchen-3ya.de", False),
+        ("münchen.*", "jane@xn--mnchen-3ya.de", True),
+        ("mün*.de", "jane@xn--mnchen-3ya.de", False),
+        ("www.acme.example", "jane@acme.example", True),
+        ("https://www.acme.example/?utm=1", "jane@mail.acme.example", True),
+        ("*.googlemail.com", "jane@gmail.com", True),
+        ("ju\u0308r*@acme.example", "j\u00fcrgen@acme.example", True),
         ("(", "x@acme.example", False),
         ("", "x@acme.example", False),
     ],
 )
 def test_patterns(pattern, address, hits):
     assert (build(blocked=[("", pattern)]).blocked(people(address), None) is not None) is hits
+
+
+@given(
+    st.sampled_from(("münchen.de", "BÜCHER.example", "點看.example", "www.größe.test", "a.b.co.uk")),
+    st.sampled_from(("", "x.", "y.z.")),
+)
+def test_a_wildcard_for_all_below_a_domain_is_the_domain(domain, below):
+    address = f"jane@{below}{domain.removeprefix('www.')}"
+    for pattern in (domain, f"*.{domain.removeprefix('www.')}", f"*@*.{domain.removeprefix('www.')}"):
+        assert build(blocked=[("", pattern)]).blocked(people(normalize_address(address)), None) == "blocked.team"
+        assert normal_pattern(normal_pattern(pattern)) == normal_pattern(pattern)
+
+
+def test_www_before_a_domain_is_no_part_of_it():
+    crm = build(own_domains=["www.corp.example", "www.gov.uk"], account_domains=[("www.beta.example", "a1")])
+    assert crm.is_internal("x@corp.example")
+    assert not crm.is_internal("x@hmrc.gov.uk")
+    assert targets(crm.links(people("x@beta.example")), "account") == ["a1"]
 
 
 _patterns = st.one_of(_domains, _addresses, st.sampled_from(["*.example", "a@*", "*", "?@acme.example", ""]))
