@@ -26,6 +26,8 @@ MAX_NAMED: Final = 8
 """How many signals a decision names, the loudest first."""
 TEXT_FACTS: Final = tuple(fact for fact in FACTS if fact.reads)
 """The facts that may hold once the text was read though they did not before."""
+FIELD_FACTS: Final = tuple(fact for fact in FACTS if not fact.reads)
+"""The facts that need no text: they hold of a colleague's mail too."""
 
 _BULK_FIELDS: Final = frozenset(
     {"list-unsubscribe", "list-id", "precedence-bulk", "feedback-id", "campaign-field", "one-click", "verp-return-path"}

@@ -100,6 +100,15 @@ def select(
                     context,
                     directory.version,
                 )
+    elif "SENT" not in message.labels:  # a colleague's, or a program's under an own address
+        known = automated.hard_verdict(
+            rule_set, Evidence.of(message, None, root=root), directory.settings, automated.FIELD_FACTS
+        )
+        if known.kind is not None:
+            rule = f"automated.{known.kind}"
+            return Decision(
+                message.claim, "dropped", rule, rule_set.version, None, known.signals, (), directory.version
+            )
     body = body or read(root, MAX_TEXT_BYTES)
     if direction == "outbound" and is_unsubscribe_request(message, body, directory):
         context = _overturning_request(message, correspondence)

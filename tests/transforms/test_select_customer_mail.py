@@ -432,6 +432,38 @@ def test_case_96_calendar_mail_has_one_policy_that_a_team_can_change():
     assert rule(message(headers), directory(settings=TeamSettings(keep_kinds=frozenset({"calendar"})))) == "customer"
 
 
+INTERNAL_ROBOTS = [
+    ({"Content-Class": "urn:content-classes:calendarmessage", "Subject": "Invitation: Pilot"}, "automated.calendar"),
+    ({"Auto-Submitted": "auto-replied"}, "automated.reply"),
+    ({"X-Autoreply": "yes"}, "automated.reply"),
+    (
+        {"From": "mailer-daemon@corp.example", "X-Failed-Recipients": "jane@acme.example", "Subject": "Returned mail"},
+        "automated.bounce",
+    ),
+]
+TO_BOTH = {"From": "Bob <bob@corp.example>", "To": "jane@acme.example, alice@corp.example"}
+
+
+@pytest.mark.parametrize(("headers", "expected"), INTERNAL_ROBOTS)
+def test_case_96_what_a_field_proves_holds_of_a_colleagues_mail_too(headers, expected):
+    result = decide(message({**TO_BOTH, **headers}), read=unread)
+    assert (result.rule, result.context, result.crm_version) == (expected, (), 1)
+    kept = TeamSettings(keep_kinds=frozenset({"calendar", "reply", "bounce"}))
+    assert rule(message({**TO_BOTH, **headers}), directory(settings=kept)) == "customer"
+
+
+@pytest.mark.parametrize(("headers", "_"), INTERNAL_ROBOTS)
+def test_case_93_own_sent_mail_is_exempt_from_facts_too(headers, _):
+    own = message({**TO_BOTH, **headers}, labels=("SENT",), owner="bob@corp.example")
+    assert rule(own) == "customer"
+
+
+def test_case_93_neither_words_nor_scores_drop_a_colleagues_mail():
+    away = "I am out of the office until Monday with limited access to my mail. In urgent cases please call Bob."
+    assert rule(message({**TO_BOTH, "Subject": "Automatic reply: Pilot"}, away)) == "customer"
+    assert rule(message({**NEWS, **TO_BOTH}, NEWSLETTER)) == "customer"
+
+
 # --- order of arrival -------------------------------------------------------------------------------------------------
 
 
