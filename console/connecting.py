@@ -164,9 +164,11 @@ def import_(settings: Settings, switch: str, address: str) -> None:
         _disconnect(open_sign_in(settings, database), boxes, mailbox_named(database, team_id, address)["id"])
 
 
-def forget_at_google(settings: Settings, database: Database, turned_off: Sequence[str]) -> None:
-    """For mailboxes whose import an admin's file has turned off: what `dealmail import off` does besides."""
+def forget_at_google(settings: Settings, database: Database, team_id: str, turned_off: Sequence[str]) -> None:
+    """For mailboxes whose import a CRM file has turned off or given to another user: what `dealmail import off` does besides."""
+    from ..io.endings import Endings, waiting
     from ..io.mailboxes import Mailboxes
+    from ..io.quota import Quota
 
     boxes = Mailboxes(database, utc_now)
     for mailbox in turned_off:
@@ -175,11 +177,19 @@ def forget_at_google(settings: Settings, database: Database, turned_off: Sequenc
         sign_in = open_sign_in(settings, database)
         for mailbox in turned_off:
             _disconnect(sign_in, boxes, mailbox)
+    if left := waiting(database, team_id=team_id):
+        endings = Endings(database, open_vault(settings), google_settings(settings), Quota(database), utc_now)
+        for ending in left:
+            endings.finish(ending)
 
 
 def _disconnect(sign_in: SignIn, boxes: Mailboxes, mailbox: str) -> None:
-    sign_in.disconnect(mailbox, getpass.getuser())
+    is_told = sign_in.disconnect(mailbox, getpass.getuser())
     click.echo(f"Import of {boxes.get(mailbox).address} is off: nothing more is read or written.")
+    if not is_told:
+        click.echo(
+            "Google cannot be told now; the job stops the watch and revokes the token as soon as it can.", err=True
+        )
     for last in boxes.consents(mailbox)[-1:]:
         if last.action == "revoked" and last.detail:
             told = f"Google could not be told everything ({last.detail}); the token is forgotten here all the same."

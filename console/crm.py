@@ -55,13 +55,13 @@ def import_(settings: Settings, file: pathlib.Path, team_name: str, replace: boo
             )
         except CrmFileError as error:
             raise BadInputError(f"{file} was not imported: {'; '.join(error.problems)}") from None
+        forget_at_google(settings, database, settings.team or DEFAULT_TEAM, done.turned_off)
         moved, blocked = 0, blocked_mail.Purge()
         if done.is_change:
             directory = load_directory(database, settings.team or DEFAULT_TEAM)
             moved = relink(database, directory, utc_now)
             if done.tables["blocked"].added:
                 blocked = blocked_mail.preview(database, directory)
-        forget_at_google(settings, database, done.turned_off)
     for name, change in done.tables.items():
         total = change.added + change.changed + change.unchanged
         if total or change.removed:

@@ -17,7 +17,6 @@ import urllib.parse
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final, NoReturn
 
-import httplib2
 import oauthlib.oauth2
 import requests
 import sqlalchemy as sa
@@ -26,11 +25,13 @@ from google_auth_oauthlib.flow import Flow
 from ..transforms.errors import DealmailError, MailboxError, TransientError
 from . import mailboxes, opt_out, schema, search_plan
 from .database import Database
+from .endings import Endings, same_account, waiting
 from .gmail import SCOPE, Profile
 from .gmail_errors import GmailRequestError
 from .google_signin import GmailAccounts, GoogleSettings, Kind, missing_scopes, store_credential
 from .mailboxes import Mailboxes, MailboxRow
-from .vault import Vault, VaultError
+from .quota import Quota
+from .vault import Vault
 
 _log = logging.getLogger(__name__)
 
@@ -47,14 +48,18 @@ class SignIn:
     """Connects and disconnects mailboxes."""
 
     def __init__(
-        self, database: Database, vault: Vault, settings: GoogleSettings, now: Callable[[], dt.datetime]
-    ) -> None:
+        self, database: Database, vault: Vault, settings: GoogleSettings, now: Callable[[], dt.datetime],
+        quota: Quota | None = None,
+    ) -> None:  # fmt: skip
+        """`quota` is debited for what is asked of Gmail; None: the database's, with the usual costs."""
         self._database = database
         self._vault = vault
         self._settings = settings
         self._now = now
         self._mailboxes = Mailboxes(database, now)
         self._accounts = GmailAccounts(database, vault, settings, now)
+        self._quota = quota or Quota(database)
+        self._endings = Endings(database, vault, settings, self._quota, now)
 
     def consent(
         self,
@@ -75,6 +80,8 @@ class SignIn:
         """
         mailbox = self._mailboxes.get(mailbox_id)
         self._require_listed(mailbox, actor)
+        for ending in waiting(self._database, mailbox_id=mailbox_id):
+            self._endings.finish(ending)  # before the new consent, which a later revocation would take along
         client_id, client_secret = self._settings.client()
         config = {
             "installed": {
@@ -93,8 +100,9 @@ class SignIn:
                 self._refuse(mailbox_id, actor, "timeout", f"nobody consented within {timeout}; run the command again")
             token = self._fetch_token(flow, answer, mailbox_id, actor)
         if wrong := missing_scopes(token["scopes"]):
+            undone = self._undo_found(mailbox_id, token) if SCOPE in token["scopes"] else ""
             self._refuse(
-                mailbox_id, actor, "scopes",
+                mailbox_id, actor, f"scopes{undone}",
                 f"the consent does not fit: {', '.join(wrong)}. Remove dealmail at https://myaccount.google.com/connections and "
                 "consent again, with every box ticked",
             )  # fmt: skip
@@ -125,57 +133,20 @@ class SignIn:
             self._refuse(mailbox_id, actor, "not listed", f"the admin did not list mailbox {mailbox_id}")
         self._connect(mailbox_id, "delegated", {"key_ref": key_ref, "subject": mailbox.address}, actor, "delegated")
 
-    def disconnect(self, mailbox_id: str, actor: str) -> None:
-        """Import off, at once; then the watch is stopped, the token revoked at Google and removed here.
+    def disconnect(self, mailbox_id: str, actor: str) -> bool:
+        """Import off, at once; then the watch is stopped and the token revoked at Google and removed here (see `Endings.finish`).
 
-        Google keeps one watch for a mailbox and project, and revokes all of a user's grants together: while another team
-        reads the same mailbox with a consent of its own, only this team's token is removed.
-        What Google cannot be asked now is noted in the consent log; the token is removed all the same. Where the team's
-        policy is on_opt_out = erase, this mailbox's copies go too; they are read again should the user ever come back.
+        False: Google cannot be asked now, so the job does it later, as it does where this process dies. Where the team's policy is on_opt_out =
+        erase, this mailbox's copies go too; they are read again should the user ever come back.
 
         Raises:
             UnknownMailboxError: there is no such mailbox.
             StoreUnavailableError: the database cannot be reached.
         """
-        mailbox = self._mailboxes.turn_off(mailbox_id, actor)
+        self._mailboxes.turn_off(mailbox_id, actor)
+        told = [self._endings.finish(ending) for ending in waiting(self._database, mailbox_id=mailbox_id)]
         opt_out.forget_copies(self._database, mailbox_id, self._now)
-        table = schema.credential
-        with self._database.reading() as connection:
-            row = connection.execute(
-                sa.select(table.c.kind, table.c.ciphertext).where(table.c.mailbox_id == mailbox_id)
-            ).one_or_none()
-        if row is None:
-            return
-        detail: list[str] = []
-        if not self._is_read_by_others(mailbox):
-            detail += self._end_at_google(mailbox_id, row.kind, row.ciphertext)
-
-        def work(connection: sa.Connection) -> None:
-            connection.execute(sa.delete(table).where(table.c.mailbox_id == mailbox_id))
-            mailboxes.log_consent(connection, mailbox, "revoked", actor, self._now(), "; ".join(detail))
-
-        self._database.transaction(work)
-
-    def _is_read_by_others(self, mailbox: MailboxRow) -> bool:
-        others = [one.id for one in self._mailboxes.find(mailbox.address) if one.import_on and one.id != mailbox.id]
-        query = sa.select(sa.literal(1)).where(schema.credential.c.mailbox_id.in_(others)).limit(1)
-        with self._database.reading() as connection:
-            return connection.scalar(query) is not None
-
-    def _end_at_google(self, mailbox_id: str, kind: Kind, ciphertext: bytes) -> list[str]:
-        """Stop the watch and revoke the token; what could not be done."""
-        detail = []
-        try:
-            values = self._vault.open(mailbox_id, ciphertext)
-            try:
-                self._accounts.gmail(kind, values).stop()
-            except DealmailError as error:
-                detail.append(f"watch not stopped: {type(error).__name__}")
-            if kind == "oauth" and (problem := revoke(self._settings, values["refresh_token"])):
-                detail.append(f"not revoked at Google: {problem}")
-        except VaultError as error:
-            detail.append(f"not revoked at Google: {type(error).__name__}")
-        return detail
+        return all(told)
 
     def _fetch_token(self, flow: Flow, answer: str, mailbox_id: str, actor: str) -> dict[str, Any]:
         try:
@@ -200,6 +171,7 @@ class SignIn:
     def _connect(self, mailbox_id: str, kind: Kind, values: dict[str, Any], actor: str, action: str) -> None:
         mailbox = self._mailboxes.get(mailbox_id)
         self._require_listed(mailbox, actor)
+        self._quota.debit(mailbox_id, self._quota.limits.profile, self._now())
         try:
             profile = self._accounts.gmail(kind, values).profile()
         except MailboxError as error:
@@ -207,9 +179,11 @@ class SignIn:
         except (TransientError, GmailRequestError) as error:
             self._refuse(mailbox_id, actor, type(error).__name__, f"Gmail could not be asked ({error}); try again")
         if same_account(profile.address) != same_account(mailbox.address):
+            undone = self._undo(profile.address, values["refresh_token"]) if kind == "oauth" else ""
             self._refuse(
-                mailbox_id, actor, "another account", "another Google account consented; sign in with the mailbox's own"
-            )
+                mailbox_id, actor, f"another account{undone}",
+                "another Google account consented; sign in with the mailbox's own",
+            )  # fmt: skip
         self._database.transaction(
             lambda connection: self._keep(connection, mailbox_id, kind, values, actor, action, profile)
         )
@@ -225,6 +199,9 @@ class SignIn:
         profile: Profile,
     ) -> None:
         mailbox = mailboxes.lock(self._database, connection, mailbox_id)
+        held = schema.credential.c
+        if connection.scalar(sa.select(held.kind).where(held.mailbox_id == mailbox_id)) != kind:
+            mailboxes.end_credential(connection, mailbox, actor, self._now())  # a delegation does not replace a grant
         store_credential(
             self._database, self._vault, connection, mailbox.team_id, mailbox_id, kind, values, self._now()
         )
@@ -250,31 +227,23 @@ class SignIn:
         except mailboxes.NotListedError as error:
             self._refuse(mailbox.id, actor, "not listed", str(error))
 
+    def _undo_found(self, mailbox_id: str, token: dict[str, Any]) -> str:
+        """`_undo` for a token of whichever account it is. One without gmail.readonly cannot say, and cannot read either."""
+        self._quota.debit(mailbox_id, self._quota.limits.profile, self._now())
+        try:
+            profile = self._accounts.gmail("oauth", token).profile()
+        except DealmailError as error:
+            return f"; not revoked: {type(error).__name__}"
+        return self._undo(profile.address, token["refresh_token"])
+
+    def _undo(self, address: str, refresh_token: str) -> str:
+        """Take back at Google what was consented to by mistake; for the log, what went wrong."""
+        problem = self._endings.undo(address, refresh_token)
+        return f"; not revoked: {problem}" if problem else ""
+
     def _refuse(self, mailbox_id: str, actor: str, detail: str, text: str) -> NoReturn:
         self._mailboxes.log(mailbox_id, "refused", actor, detail)
         raise SignInError(text)
-
-
-def same_account(address: str) -> str:
-    """`address` as Google compares accounts: in lower case, googlemail.com as gmail.com."""
-    local, at, domain = address.strip().lower().rpartition("@")
-    return f"{local}{at}{'gmail.com' if domain == 'googlemail.com' else domain}"
-
-
-def revoke(settings: GoogleSettings, token: str) -> str:
-    """Revoke a refresh token, and with it all that its user gave this project; what went wrong, or "".
-
-    A token that Google does not know (400) is as good as revoked.
-    """
-    plain = httplib2.Http(timeout=settings.timeout_s)
-    body = urllib.parse.urlencode({"token": token})
-    try:
-        response, _ = plain.request(
-            settings.revoke_uri, "POST", body=body, headers={"Content-Type": "application/x-www-form-urlencoded"}
-        )
-    except (OSError, httplib2.HttpLib2Error) as error:
-        return type(error).__name__
-    return "" if response.status in {200, 400} else f"HTTP {response.status}"
 
 
 class _Callback:

@@ -123,14 +123,13 @@ class Mailboxes:
     def hand_over_in(self, connection: sa.Connection, mailbox: str, user_id: str, actor: str) -> None:
         """The mailbox is `user_id`'s from now on, within a transaction of the caller; nothing happens where it was before.
 
-        Consent does not travel with a mailbox: import goes off as by `turn_off`, the token is forgotten, and reading begins
+        Consent does not travel with a mailbox: import goes off as by `turn_off`, with the credential, and reading begins
         anew, in the new user's own window, once they have consented and turned import on.
         """
         row = lock(self._database, connection, mailbox)
         if row.user_id == user_id:
             return
         self._turn_off_in(connection, row, actor, "another user")
-        connection.execute(sa.delete(schema.credential).where(schema.credential.c.mailbox_id == mailbox))
         walks = schema.listing.c
         connection.execute(sa.delete(schema.listing).where(walks.mailbox_id == mailbox, walks.finished_at.is_(None)))
         _set(
@@ -192,7 +191,8 @@ class Mailboxes:
     def turn_off(self, mailbox: str, actor: str, detail: str = "") -> MailboxRow:
         """The user's toggle, off: from the return of this call on nothing more is written for the mailbox.
 
-        Leases of work in flight become void. Token and watch are not touched here.
+        Leases of work in flight become void, and nobody reads with the credential any more: it waits for `Endings` to stop the
+        watch and revoke the token at Google.
 
         Raises:
             UnknownMailboxError: there is no such mailbox.
@@ -209,6 +209,7 @@ class Mailboxes:
         self._turn_off_in(connection, lock(self._database, connection, mailbox), actor, detail)
 
     def _turn_off_in(self, connection: sa.Connection, row: MailboxRow, actor: str, detail: str) -> None:
+        end_credential(connection, row, actor, self._now())
         if not row.import_on:
             return
         log_consent(connection, row, "import_off", actor, self._now(), detail)
@@ -318,6 +319,21 @@ def count(connection: sa.Connection, state: str) -> int:
     """How many mailboxes of all teams are in `state` with their import on."""
     query = sa.select(sa.func.count()).where(_TABLE.c.import_on.is_(True), _TABLE.c.state == state)
     return connection.scalar(query) or 0
+
+
+def end_credential(connection: sa.Connection, row: MailboxRow, actor: str, now: dt.datetime) -> None:
+    """Take the mailbox's credential out of use, within a transaction of the caller, and keep it for what is left to do at Google."""
+    mine = schema.credential.c.mailbox_id == row.id
+    found = connection.execute(sa.select(schema.credential.c.kind, schema.credential.c.ciphertext).where(mine)).first()
+    if found is None:
+        return
+    connection.execute(
+        sa.insert(schema.ended_credential).values(
+            team_id=row.team_id, mailbox_id=row.id, kind=found.kind, ciphertext=found.ciphertext,
+            actor=actor[: schema.ADDRESS], ended_at=now,
+        )
+    )  # fmt: skip
+    connection.execute(sa.delete(schema.credential).where(mine))
 
 
 def require_listed(connection: sa.Connection, row: MailboxRow) -> None:

@@ -147,6 +147,17 @@ credential = sa.Table(
     sa.Column("ciphertext", sa.LargeBinary, nullable=False),
     sa.Column("updated_at", UtcDateTime, nullable=False),
 )  # fmt: skip
+ended_credential = sa.Table(  # nobody reads with it any more; kept until Google has been told (io/endings.py)
+    "ended_credential", metadata,
+    sa.Column("id", _auto, primary_key=True, autoincrement=True),
+    sa.Column("team_id", Key(), nullable=False),
+    sa.Column("mailbox_id", Key(), nullable=False),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("ciphertext", sa.LargeBinary, nullable=False),
+    sa.Column("actor", sa.String(ADDRESS), nullable=False, default=""),  # who ended it
+    sa.Column("ended_at", UtcDateTime, nullable=False),
+    sa.Index("ix_ended_credential_mailbox", "mailbox_id"),
+)  # fmt: skip
 quota_use = sa.Table(
     "quota_use", metadata,
     sa.Column("scope", Key(), primary_key=True),  # a mailbox id, "project", or "day" (the project's, by day)

@@ -109,15 +109,18 @@ def rotate(database: Database, vault: Vault) -> int:
         VaultError: one cannot be opened; none is changed then.
         StoreUnavailableError: the database cannot be reached.
     """
-    table = schema.credential
+    tables = (
+        (schema.credential, schema.credential.c.mailbox_id),
+        (schema.ended_credential, schema.ended_credential.c.id),
+    )
 
     def work(connection: sa.Connection) -> int:
-        rows = connection.execute(sa.select(table.c.mailbox_id, table.c.ciphertext).with_for_update()).all()
-        for mailbox_id, sealed in rows:
-            connection.execute(
-                sa.update(table).where(table.c.mailbox_id == mailbox_id).values(ciphertext=vault.renew(sealed))
-            )
-        return len(rows)
+        count = 0
+        for table, key in tables:
+            for row, sealed in connection.execute(sa.select(key, table.c.ciphertext).with_for_update()).all():
+                connection.execute(sa.update(table).where(key == row).values(ciphertext=vault.renew(sealed)))
+                count += 1
+        return count
 
     return database.transaction(work)
 

@@ -23,6 +23,7 @@ from ..io.claims import ClaimSettings, GmailClaims
 from ..io.correspondence import DatabaseCorrespondence
 from ..io.crm import DatabaseDirectories, crm_stamps
 from ..io.database import Database
+from ..io.endings import Endings, left_over
 from ..io.erasure import Erasing
 from ..io.gmail import GOOGLE
 from ..io.google_signin import GmailAccounts, GoogleSettings
@@ -35,12 +36,15 @@ from ..io.register import Helping, Register
 from ..io.search import SearchIndex, SearchSpec, open_index
 from ..io.settlements import DatabaseSettlements
 from ..io.vault import Digests, Vault, read_keys
+from ..transforms.errors import GmailUnavailableError
 from .build import Edges
 from .options import JobOptions
 
 _log = logging.getLogger(__name__)
 
 TIDY_EVERY = dt.timedelta(days=1)
+END_AGAIN = dt.timedelta(minutes=10)
+"""When Google is told once more that a consent has ended, where it could not be."""
 PUT_OFF = dt.timedelta(minutes=30)
 """When a chore is tried again that something stood in the way of."""
 
@@ -105,8 +109,17 @@ class OpenEdges:
     @functools.cached_property
     def accounts(self) -> GmailAccounts:
         """Gmail, mailbox by mailbox."""
-        settings = GoogleSettings(self._options.gmail_endpoint or GOOGLE, self._options.oauth_client)
-        return GmailAccounts(self.database, Vault(self.keys), settings, utc_now)
+        return GmailAccounts(self.database, Vault(self.keys), self._google, utc_now)
+
+    @functools.cached_property
+    def endings(self) -> Endings:
+        """What is left to do at Google for consents that have ended."""
+        quota = Quota(self.database, self._options.quota)
+        return Endings(self.database, Vault(self.keys), self._google, quota, utc_now)
+
+    @property
+    def _google(self) -> GoogleSettings:
+        return GoogleSettings(self._options.gmail_endpoint or GOOGLE, self._options.oauth_client)
 
     @functools.cached_property
     def register(self) -> Register:
@@ -167,6 +180,7 @@ class OpenEdges:
         """What is done now and then, beside the mail."""
         kinds = {
             "relink": ChoreKind(self._to_relink, self._relink, None, dt.timedelta(minutes=1)),
+            "end": ChoreKind(self._ended, self._end, None, END_AGAIN),
             "tidy": ChoreKind(self._teams, self._tidy, TIDY_EVERY, PUT_OFF),
         }
         if self._options.audit_hours:
@@ -188,6 +202,19 @@ class OpenEdges:
         """Bring the links of the team's stored mail to what its CRM says now."""
         if directory := self.directories.newest(team):
             relink.relink(self.database, directory, utc_now)
+
+    def _ended(self) -> list[str]:
+        """Consents that have ended and that Google has not been told about."""
+        return [str(ending) for ending in left_over(self.database, utc_now())]
+
+    def _end(self, ending: str) -> None:
+        """Stop the watch and revoke the token.
+
+        Raises:
+            GmailUnavailableError: Google cannot be told now.
+        """
+        if not self.endings.finish(int(ending)):
+            raise GmailUnavailableError("the end of a consent: Google cannot be told now")
 
     def _tidy(self, team: str) -> None:
         """Remove what the team's settings no longer keep: old mail, and copies of users who turned import off."""

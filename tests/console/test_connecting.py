@@ -138,6 +138,24 @@ def test_whom_the_whole_crm_no_longer_names_is_no_longer_read(
     assert states(sqlite_database) == {ALICE: "first_sync"}
 
 
+def test_a_mailbox_that_a_file_gives_to_another_user_ends_at_google_at_once(
+    sqlite_database: Database, connected: Run, tmp_path: pathlib.Path
+) -> None:
+    file = tmp_path / "next.csv"
+    file.write_text(f"kind,id,name,address,user_id\nuser,u2,Bob,bob@corp.example,\nuser_address,,,{ALICE},u2\n")
+    told = connected("crm", "import", str(file))
+    assert told.exit_code == 0, told.output
+    assert states(sqlite_database) == {ALICE: "paused"}
+    log = Mailboxes(sqlite_database, lambda: None).consents(mailbox_id("default", ALICE))  # type: ignore[arg-type, return-value]  # as above
+    assert [(entry.action, entry.actor) for entry in log][-2:] == [
+        ("import_off", "crm import"),
+        ("revoked", "crm import"),
+    ]
+    with sqlite_database.reading() as connection:
+        for table in (schema.credential, schema.ended_credential):
+            assert connection.scalar(sa.select(sa.func.count()).select_from(table)) == 0
+
+
 def test_only_the_crms_users_can_be_connected(at_gmail: Run, tmp_path: pathlib.Path, admin: SandboxClient) -> None:
     key = tmp_path / "key.json"
     key.write_text(json.dumps(admin.service_account()))

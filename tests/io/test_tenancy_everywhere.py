@@ -28,6 +28,7 @@ from dealmail.io import (
     crm,
     crm_import,
     documents,
+    endings,
     google_signin,
     index_check,
     ledger_changes,
@@ -69,7 +70,7 @@ PLAIN = "opens or closes, or takes a team's rows and statements from its caller"
 NOT_A_TEAMS: dict[str, str] = {
     **dict.fromkeys(
         (
-            "chores.DatabaseChores.do", "chores.DatabaseChores.due", "chores.DatabaseChores.next_due", "crm.crm_stamps", "index_check.rebuild", "mailboxes.count", "migrate.check_schema", "migrate.current", "migrate.open_database",
+            "chores.DatabaseChores.do", "chores.DatabaseChores.due", "chores.DatabaseChores.next_due", "crm.crm_stamps", "endings.left_over", "index_check.rebuild", "mailboxes.count", "migrate.check_schema", "migrate.current", "migrate.open_database",
             "migrate.upgrade", "outbox.Outbox.drain", "outbox.Outbox.next_due", "register.Register.due", "register.Register.next_due",
             "register.Register.touched", "relink.behind", "scrub.scrub", "vault.rotate",
         ),
@@ -257,6 +258,7 @@ CALLS: dict[str, Callable[[Two], Any]] = {
     "mailboxes.Mailboxes.consents": lambda w: w.sales.mailboxes.consents(w.box),
     "mailboxes.Mailboxes.find": lambda w: w.sales.mailboxes.find("alice@corp.example", w.me),
     "mailboxes.Mailboxes.get": lambda w: w.sales.mailboxes.get(w.box),
+    "mailboxes.end_credential": lambda w: w.write(lambda c: mailboxes.end_credential(c, w.row, "me", w.now())),
     "mailboxes.Mailboxes.hand_over_in": lambda w: w.write(lambda c: w.sales.mailboxes.hand_over_in(c, w.box, "u2", "me")),
     "mailboxes.Mailboxes.log": lambda w: w.sales.mailboxes.log(w.box, "granted", "me"),
     "mailboxes.Mailboxes.set_state": lambda w: w.sales.mailboxes.set_state(w.box, "reconsent"),
@@ -476,6 +478,11 @@ GMAIL_CALLS: dict[str, Callable[[Any, str, str], Any]] = {
         lambda: _sign_in(g).consent(box, "me", lambda url: None, timeout=dt.timedelta(seconds=0.1))
     ),
     "consent_flow.SignIn.delegate": lambda g, me, box: _refused(lambda: _sign_in(g).delegate(box, "file:none", "me", [])),
+    "endings.Endings.finish": lambda g, me, box: (g.mailboxes.turn_off(box, "me"), [_endings(g).finish(one) for one in endings.waiting(g.database, team_id=me)]),
+    "endings.Endings.undo": lambda g, me, box: _endings(g).undo(g.address(box), "no such token"),
+    "endings.waiting": lambda g, me, box: (
+        g.mailboxes.turn_off(box, "me"), endings.waiting(g.database, team_id=me), endings.waiting(g.database, mailbox_id=box)
+    ),
     "consent_flow.SignIn.disconnect": lambda g, me, box: _sign_in(g).disconnect(box, "me"),
     "consent_flow.SignIn.grant": lambda g, me, box: _refused(
         lambda: _sign_in(g).grant(box, g.client.grant(g.address(box)), ["https://www.googleapis.com/auth/gmail.readonly"], "me")
@@ -489,6 +496,10 @@ GMAIL_CALLS: dict[str, Callable[[Any, str, str], Any]] = {
 
 def _sign_in(gmails: Any) -> SignIn:
     return SignIn(gmails.database, gmails.vault, gmails.settings, gmails.clock)
+
+
+def _endings(gmails: Any) -> endings.Endings:
+    return endings.Endings(gmails.database, gmails.vault, gmails.settings, Quota(gmails.database), gmails.clock)
 
 
 @pytest.mark.parametrize("name", GMAIL_CALLS)

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from job_rig import FAST, JobRig, utc_now
 
 from dealmail.io import schema
+from dealmail.io.mailboxes import Mailboxes
 from dealmail.sandbox.process import SandboxProcess
 
 CRM = """kind,id,name,address,domain,account_id
@@ -58,3 +59,18 @@ def test_stored_mail_is_linked_anew_after_a_change_that_no_import_followed_up(ri
     link = schema.engagement_link.c
     with rig.database.reading() as connection:
         assert list(connection.scalars(sa.select(link.target_id).where(link.kind == "contact"))) == ["c1"] * 3
+
+
+def test_an_off_that_was_cut_off_is_finished_at_google(rig):
+    boxes = Mailboxes(rig.database, utc_now)
+    (box,) = boxes.all("t1")
+    boxes.turn_off(box.id, "alice")  # and here `dealmail import off` was killed
+    rig.once(*FAST)
+    assert boxes.consents(box.id)[-1].action == "import_off", "it may be on its way still"
+    early = sa.update(schema.ended_credential).values(ended_at=utc_now() - dt.timedelta(minutes=2))
+    rig.database.transaction(lambda connection: connection.execute(early))
+    rig.once(*FAST)
+    assert [(entry.action, entry.detail) for entry in boxes.consents(box.id)][-1] == ("revoked", "")
+    with rig.database.reading() as connection:
+        assert connection.execute(sa.select(schema.ended_credential)).all() == []
+        assert connection.execute(sa.select(schema.chore).where(schema.chore.c.name.startswith("end:"))).all() == []

@@ -165,6 +165,19 @@ def upgrade() -> None:
         **TABLE,
     )
     op.create_table(
+        "ended_credential",
+        sa.Column("id", serial(), primary_key=True, autoincrement=True),
+        sa.Column("team_id", key(64), nullable=False),
+        sa.Column("mailbox_id", key(64), nullable=False),
+        sa.Column("kind", sa.String(32), nullable=False),
+        sa.Column("ciphertext", sa.LargeBinary(), nullable=False),
+        sa.Column("actor", sa.String(320), nullable=False),
+        sa.Column("ended_at", utc(), nullable=False),
+        if_not_exists=True,
+        **TABLE,
+    )
+    op.create_index("ix_ended_credential_mailbox", "ended_credential", ["mailbox_id"], if_not_exists=True)
+    op.create_table(
         "quota_use",
         sa.Column("scope", key(64), primary_key=True),
         sa.Column("slot", sa.BigInteger(), primary_key=True),
