@@ -28,7 +28,6 @@ from ..transforms.errors import (
     PageTokenExpiredError,
     TerminalError,
     TokenRefreshError,
-    TransientError,
 )
 from ..transforms.records import ClaimedMessage, DueMailbox
 from . import listings, mailboxes, schema, search_plan, watch
@@ -41,6 +40,7 @@ from .ledger_changes import apply, ledger_rows, reopen_before_window, set_rows
 from .listings import Listing
 from .mailboxes import Mailboxes, MailboxRow, UnknownMailboxError
 from .quota import Quota
+from .refusals import Refusals
 from .secret_refs import SecretNotFoundError
 from .vault import VaultError
 
@@ -99,11 +99,6 @@ def next_poll(
     return after + dt.timedelta(seconds=ahead if ahead > 1e-3 else seconds)
 
 
-def pause_after(attempt: int, cap: dt.timedelta, jitter: random.Random) -> dt.timedelta:
-    """The wait after the `attempt`th refusal in a row (from 0): 2^attempt s and up to a second more, at most `cap`."""
-    return min(dt.timedelta(seconds=2.0 ** min(attempt, 20) + jitter.random()), cap)
-
-
 class GmailClaims:
     """Implements transforms.claim_messages.Claims. Safe to share between threads."""
 
@@ -124,6 +119,7 @@ class GmailClaims:
         self._now = now
         self._jitter = jitter or random.SystemRandom()
         self._ledger = Ledger(database, now)
+        self._refusals = Refusals(database, accounts, now, self._jitter)
         self._leasing = Leasing(database, quota, settings, now, self._jitter)
         self._mailboxes = Mailboxes(database, now)
 
@@ -147,18 +143,27 @@ class GmailClaims:
     def _claim(self, mailbox: MailboxRow, due: DueMailbox) -> list[ClaimedMessage]:
         with self._database.reading() as connection:
             consent = self._accounts.sealed(connection, mailbox.id)
+        is_mere_push = due.reason == "push" and not due.turn and mailbox.history_id is not None
         try:
-            current = self._read_gmail(mailbox, due)
-            is_mere_push = due.reason == "push" and not due.turn and mailbox.history_id is not None
-            return self._leasing.lease(current, live_only=is_mere_push, old_messages=due.old_messages)
+            gmail = self._accounts.open(mailbox.id)
+            current, may_lease = self._read_gmail(mailbox, gmail, due)
+            claimed: list[ClaimedMessage] = []
+            if may_lease:
+                claimed = self._leasing.lease(current, live_only=is_mere_push, old_messages=due.old_messages)
         except MailboxError as error:
-            self._block(mailbox, consent, error)
+            later = next_poll(mailbox.id, self._now(), self._settings.poll_interval)
+            self._refusals.block(mailbox, consent, error, later)
+            return []
         except (GmailQuotaError, GmailUnavailableError, TokenRefreshError) as error:
-            self._pause(mailbox, error)
+            self._refusals.pause(mailbox, error)
+            return []
         except (TerminalError, VaultError, SecretNotFoundError) as error:
             _log.error("mailbox %s cannot be read: %s", mailbox.id, error)
-            self._pause(mailbox, error)
-        return []
+            self._refusals.pause(mailbox, error)
+            return []
+        if self._settings.topic and not is_mere_push and watch.is_due(current, self._now()):
+            self._renew_watch(current, gmail)
+        return claimed
 
     def _may_read(self, mailbox: MailboxRow, due: DueMailbox) -> bool:
         if not mailbox.import_on or mailbox.state in RESTING:
@@ -166,22 +171,19 @@ class GmailClaims:
         return not mailbox.is_paused(self._now()) or (due.reason == "push" and mailbox.state_reason == PACED)
 
     # --- asking Gmail ----------------------------------------------------------------------------------------------
-    def _read_gmail(self, mailbox: MailboxRow, due: DueMailbox) -> MailboxRow:
-        now = self._now()
-        gmail = self._accounts.open(mailbox.id)
+    def _read_gmail(self, mailbox: MailboxRow, gmail: Gmail, due: DueMailbox) -> tuple[MailboxRow, bool]:
+        """What is new, and a page of what is listed; and whether messages may be leased."""
         if mailbox.history_id is None:
             mailbox = self._begin(mailbox, gmail)
-        elif due.reason == "push" or mailbox.is_poll_due(now):
+        elif due.reason == "push" or mailbox.is_poll_due(self._now()):
             mailbox = self._read_history(mailbox, gmail, by_poll=due.reason != "push")
         elif mailbox.state in BLOCKED:
-            return mailbox
+            return mailbox, False
         with self._database.reading() as connection:
             waiting = listings.unfinished(connection, mailbox.id)
         if waiting:
             mailbox = self._walk(mailbox, gmail, waiting[0])
-        if self._settings.topic and watch.is_due(mailbox, now):
-            mailbox = self._renew_watch(mailbox, gmail)
-        return mailbox
+        return mailbox, True
 
     def _begin(self, mailbox: MailboxRow, gmail: Gmail) -> MailboxRow:
         """First sync: the cursor is pinned before the first list call, so what arrives meanwhile is in the history after it."""
@@ -231,7 +233,6 @@ class GmailClaims:
         more = bool(page.next_page_token)
         last = max((_record_id(record) for record in page.records), default=start)
         reached = last if more else max(last, newest)
-        interval = self._settings.poll_interval
 
         def work(connection: sa.Connection) -> MailboxRow:
             polled = mailbox.is_poll_due(now)
@@ -242,7 +243,7 @@ class GmailClaims:
                 "next_poll_at": self._next_look(mailbox, now, more=more, polled=polled, pushed=found and not by_poll),
                 **({} if more else {"confirmed_at": now}),
                 **({"last_mail_at": now} if found else {}),
-                **watch.unpushed(mailbox, found_by_poll=found and by_poll, now=now, interval=interval),
+                **watch.unpushed(mailbox, found_by_poll=found and by_poll, now=now),
             }
             wanted = self._wanted_window(connection, mailbox, now)
             if extended := mailbox.window_from is not None and wanted < mailbox.window_from:
@@ -327,21 +328,26 @@ class GmailClaims:
 
         return self._database.transaction(work)
 
-    def _renew_watch(self, mailbox: MailboxRow, gmail: Gmail) -> MailboxRow:
+    def _renew_watch(self, mailbox: MailboxRow, gmail: Gmail) -> None:
+        """After everything else: no mail waits for the watch, whatever becomes of it."""
+
         def spend(units: int) -> None:
             self._quota.debit(mailbox.id, units, self._now())
 
         if self._may_spend(mailbox, self._limits.watch):
-            columns = watch.renew(gmail, self._settings.topic, self._now(), self._limits, spend)
+            columns = watch.renew(mailbox, gmail, self._settings.topic, self._now(), self._limits, spend)
         else:
             columns = watch.put_off(self._now(), self._jitter)
         try:
-            return self._database.transaction(lambda connection: self._advance(connection, mailbox, **columns))
+            self._database.transaction(lambda connection: self._advance(connection, mailbox, **columns))
         except LostRaceError:
-            if not self._mailboxes.get(mailbox.id).import_on:  # turned off meanwhile, and this watch made after that
-                spend(self._limits.stop)
+            if self._mailboxes.get(mailbox.id).import_on:
+                return  # somebody read it meanwhile: the watch is still due, and is asked for again
+            spend(self._limits.stop)  # turned off meanwhile, and this watch made after that
+            try:
                 gmail.stop()
-            raise
+            except watch.FAILURES as error:
+                _log.warning("mailbox %s: its watch could not be stopped and runs out: %s", mailbox.id, error)
 
     # --- the transaction's pieces ----------------------------------------------------------------------------------
     def _advance(self, connection: sa.Connection, mailbox: MailboxRow, **columns: Any) -> MailboxRow:
@@ -374,41 +380,6 @@ class GmailClaims:
         )
         least = now - self._settings.look_back
         return least if oldest is None else min(least, dt.datetime.combine(oldest, dt.time(), dt.UTC))
-
-    # --- what people see -------------------------------------------------------------------------------------------
-    def _block(self, mailbox: MailboxRow, consent: bytes | None, error: MailboxError) -> None:
-        """Nobody but a person can help: the state says who. The cursor stays, so nothing is missed once they have."""
-        now = self._now()
-        later = next_poll(mailbox.id, now, self._settings.poll_interval)
-
-        def work(connection: sa.Connection) -> None:
-            mailboxes.lock(self._database, connection, mailbox.id)
-            if self._accounts.sealed(connection, mailbox.id) != consent:
-                raise LostRaceError(
-                    mailbox.id
-                )  # its user has connected it anew meanwhile: the old token's refusal is no news
-            self._mailboxes.set_state_in(
-                connection, mailbox.id, error.state, type(error).__name__, next_poll_at=later, not_before=None, last_poll_at=now
-            )  # fmt: skip
-
-        self._database.transaction(work)
-        _log.warning("mailbox %s: %s (%s)", mailbox.id, error.state, error)
-
-    def _pause(self, mailbox: MailboxRow, error: Exception) -> None:
-        """Come back later, a little later each time. Only quota is a state of its own: everything else stays connected."""
-        now, name = self._now(), type(error).__name__
-        quota = isinstance(error, GmailQuotaError)
-        tried = re.fullmatch(rf"{name} x(\d+)", mailbox.state_reason)
-        attempt = int(tried[1]) if tried else 0
-        wait = error.retry_after if isinstance(error, TransientError) else None
-        if wait is None:
-            wait = pause_after(attempt, dt.timedelta(seconds=64 if quota else 300), self._jitter)
-        _log.info("mailbox %s pauses %.1f s: %s", mailbox.id, wait.total_seconds(), error)
-        polls = [mailbox.next_poll_at, now + wait] if mailbox.next_poll_at else [now + wait]
-        self._mailboxes.set_state(
-            mailbox.id, "quota_delayed" if quota else mailbox.state, f"{name} x{attempt + 1}", not_before=now + wait,
-            next_poll_at=min(t for t in polls if t is not None),
-        )  # fmt: skip
 
 
 def _record_id(record: Mapping[str, Any]) -> int:

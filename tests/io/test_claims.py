@@ -14,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dealmail.io import listings, schema
-from dealmail.io.claims import ClaimSettings, next_poll, pause_after
+from dealmail.io.claims import ClaimSettings, next_poll
 from dealmail.io.google_signin import store_credential
 from dealmail.io.quota import QuotaLimits
+from dealmail.io.refusals import pause_after, wait_after
+from dealmail.transforms.errors import GmailQuotaError, GmailUnavailableError
 from dealmail.transforms.records import ClaimedMessage, DueMailbox
 
 MINUTES = dt.timedelta(minutes=1)
@@ -394,6 +396,30 @@ def test_quota_refusals_pause_the_mailbox_and_lose_nothing(gmails: Any, fault: s
     gmails.sync(alice)
     assert gmails.outcomes(alice) == {new: "customer"}
     assert gmails.row(alice).state == "live"
+
+
+@pytest.mark.parametrize("retry_after", [0, "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_a_retry_after_that_is_over_makes_no_loop(gmails: Any, retry_after: object) -> None:
+    alice = gmails.connect("alice")
+    gmails.sync(alice)
+    gmails.client.set_faults({"429": 1.0, "mailboxes": [gmails.address(alice)], "retry_after": retry_after})
+    before = requests(gmails, alice)
+    for attempt in range(8):
+        assert gmails.claim(alice, "push" if attempt == 0 else "poll") == []
+        assert [due.mailbox_id for due in gmails.register.due(gmails.clock())] == []
+        wait = gmails.row(alice).not_before - gmails.clock()
+        assert wait >= dt.timedelta(seconds=min(2**attempt, 64))
+        gmails.advance(seconds=wait.total_seconds())
+    assert (requests(gmails, alice) - before).total() == 8
+
+
+@given(st.none() | st.integers(-(10**6), 10**6), st.integers(0, 1000), st.booleans())
+def test_a_wait_is_as_long_as_asked_for_and_never_nothing(asked: int | None, attempt: int, quota: bool) -> None:
+    kind = GmailQuotaError if quota else GmailUnavailableError
+    error = kind("list: 429", retry_after=None if asked is None else dt.timedelta(seconds=asked))
+    wait = wait_after(error, attempt, random.Random(1))
+    assert wait >= dt.timedelta(seconds=max(1, asked or 0))
+    assert wait <= dt.timedelta(seconds=max(300, asked or 0))
 
 
 def test_a_refused_read_pauses_the_whole_mailbox(gmails: Any) -> None:

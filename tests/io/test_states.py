@@ -68,6 +68,13 @@ GMAIL = [
     Row("watch", 403, "forbidden", "Error sending test message to Cloud PubSub: User not authorized", "live", ""),
     Row("watch", 404, "notFound", "Resource not found (resource=topic)", "live", ""),
     Row("watch", 400, "invalidArgument", "Invalid topicName does not match projects/p/topics/*", "live", ""),
+    Row("watch", 500, "backendError", "", "live", ""),
+    Row("watch", 429, "rateLimitExceeded", "", "live", ""),
+    Row("watch", 403, "userRateLimitExceeded", "User Rate Limit Exceeded", "live", ""),
+    Row("watch", 401, "authError", "Invalid Credentials", "live", ""),
+    Row("watch", 403, "domainPolicy", "", "live", ""),
+    Row("watch", 400, "failedPrecondition", "Precondition check failed.", "live", ""),
+    Row("watch", 409, "aborted", "", "live", ""),
     Row("watch", 400, "invalidArgument", "Only one user push notification client allowed per developer (call /stop then try again)",
         "live", ""),
 ]  # fmt: skip

@@ -88,6 +88,8 @@ NOT_A_TEAMS: dict[str, str] = {
     ),
     "engagement_store.EngagementStore.write": "a piece of settling, called through DatabaseSettlements.settle",
     "keep_out.KeepOut.rule": "a piece of settling, called through DatabaseSettlements.settle",
+    "refusals.Refusals.block": "a piece of claiming, called through GmailClaims.claim",
+    "refusals.Refusals.pause": "a piece of claiming, called through GmailClaims.claim",
 }  # fmt: skip
 INDEXES = ("search.SearchIndex", "fts.FtsIndex", "elasticsearch_index.ElasticsearchIndex")
 INDEX_WIDE = ("close", "compact", "ensure", "rebuilding", "refresh")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
+import pytest
+
 from dealmail.io import watch
 from dealmail.transforms.records import DueMailbox
 
@@ -73,6 +75,90 @@ def test_a_refused_watch_is_shown_and_polling_goes_on(gmails: Any) -> None:
     assert watch.health(gmails.row(alice), gmails.clock()) == "ok"
 
 
+def failing(gmails: Any, mailbox: str, method: str, code: int, reason: str, **options: Any) -> None:
+    says = {"code": code, "reason": reason, "message": "x"}
+    only = {"methods": [method], "mailboxes": [gmails.address(mailbox)]}
+    gmails.client.set_faults({"answer": 1.0, "says": says, **only, **options})
+
+
+def test_a_watch_that_fails_all_day_keeps_no_mail_and_is_asked_for_less_and_less(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    claims = gmails.claims(topic=gmails.sandbox.topic)
+    mails = [gmails.deliver(alice, age=1)]
+    failing(gmails, alice, "watch", 500, "backendError")
+    for _ in range(30):
+        gmails.sync(alice, "poll", claims)
+        gmails.advance(minutes=16)
+        mails.append(gmails.deliver(alice))
+    gmails.sync(alice, "poll", claims)
+    assert gmails.outcomes(alice) == dict.fromkeys(mails, "customer")
+    row = gmails.row(alice)
+    assert (row.state, row.state_reason, watch.health(row, gmails.clock())) == ("live", "", "failing")
+    assert row.watch_error.startswith("watch: 500 backendError x")
+    assert 7 <= asked(gmails, alice)["watch"] <= 14  # at 0, 16, 32, 48, 64, 96, 144, 208 … minutes
+    gmails.client.set_faults()
+    gmails.advance(minutes=61)
+    gmails.sync(alice, "poll", claims)
+    assert watch.health(gmails.row(alice), gmails.clock()) == "ok"
+
+
+@pytest.mark.parametrize(("code", "reason"), [(500, "backendError"), (429, "rateLimitExceeded"), (401, "authError")])
+def test_a_stop_that_fails_keeps_no_mail_either(gmails: Any, code: int, reason: str) -> None:
+    alice = gmails.connect("alice")
+    other = f"{gmails.sandbox.topic}-other"
+    gmails.client.push_route(other, gmails.sandbox.subscription + "-other")
+    gmails.sync(alice, "poll", gmails.claims(topic=other))
+    claims, new = gmails.claims(topic=gmails.sandbox.topic), gmails.deliver(alice)
+    failing(gmails, alice, "stop", code, reason)
+    gmails.advance(days=1, seconds=1)
+    gmails.sync(alice, "poll", claims)
+    row = gmails.row(alice)
+    assert gmails.outcomes(alice) == {new: "customer"}
+    assert (row.state, watch.health(row, gmails.clock())) == ("live", "failing")
+    assert row.watch_renew_at - gmails.clock() == dt.timedelta(minutes=1)
+    gmails.client.set_faults()
+    gmails.advance(minutes=1)
+    assert [due.mailbox_id for due in gmails.register.due(gmails.clock())] == [alice]
+    gmails.sync(alice, "poll", claims)
+    assert watch.health(gmails.row(alice), gmails.clock()) == "ok"
+
+
+def test_a_watch_is_tried_again_when_gmail_says_so(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    claims = gmails.claims(topic=gmails.sandbox.topic)
+    gmails.client.set_faults(
+        {"429": 1.0, "methods": ["watch"], "mailboxes": [gmails.address(alice)], "retry_after": 1200}
+    )
+    gmails.sync(alice, "poll", claims)
+    assert gmails.row(alice).watch_renew_at - gmails.clock() == dt.timedelta(minutes=20)
+
+
+def test_a_push_waits_for_no_watch(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    gmails.sync(alice)
+    claims, new = gmails.claims(topic=gmails.sandbox.topic), gmails.deliver(alice)
+    assert [claim.gmail_id for claim in gmails.claim(alice, "push", claims)] == [new]
+    assert asked(gmails, alice)["watch"] == 0
+    gmails.advance(minutes=16)
+    gmails.sync(alice, "poll", claims)
+    assert asked(gmails, alice)["watch"] == 1
+
+
+def test_a_blocked_mailbox_whose_watch_is_due_stays_blocked_and_makes_no_loop(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    claims = gmails.claims(topic=gmails.sandbox.topic)
+    gmails.sync(alice, "poll", claims)
+    gmails.client.set_state(gmails.address(alice), "domain_policy")
+    gmails.advance(days=1, seconds=1)
+    looks = 0
+    while due := gmails.register.due(gmails.clock()):
+        looks += 1
+        assert looks < 4
+        assert [gmails.claim(one.mailbox_id, one.reason, claims) for one in due] == [[]]
+    row = gmails.row(alice)
+    assert (row.state, row.watch_error) == ("admin_blocked", "watch: 403 domainPolicy x1")
+
+
 def test_a_silently_dead_watch_is_noticed_within_the_hour_and_renewed_hourly(gmails: Any) -> None:
     alice = gmails.connect("alice")
     claims = gmails.claims(topic=gmails.sandbox.topic)
@@ -103,6 +189,41 @@ def test_a_push_clears_the_doubt(gmails: Any) -> None:
     gmails.deliver(alice)
     gmails.advance(minutes=1)
     gmails.sync(alice, "poll", claims)
+    assert gmails.row(alice).unpushed_since is None
+
+
+def test_one_mail_soon_after_a_push_is_enough_to_notice_a_dead_watch_within_the_hour(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    claims = gmails.claims(topic=gmails.sandbox.topic)
+    gmails.sync(alice, "poll", claims)
+    push(gmails, alice)
+    gmails.sync(alice, "push", claims)
+    gmails.advance(seconds=90)
+    gmails.deliver(alice)  # no push tells of it, and nothing else comes
+    begun, noticed = gmails.clock(), None
+    while gmails.clock() - begun < dt.timedelta(hours=2):
+        gmails.advance(seconds=(gmails.row(alice).next_poll_at - gmails.clock()).total_seconds())
+        gmails.sync(alice, "poll", claims)
+        if watch.health(gmails.row(alice), gmails.clock()) == "silent" and noticed is None:
+            noticed = gmails.clock()
+    assert noticed is not None
+    assert noticed - begun <= dt.timedelta(hours=1)
+    assert asked(gmails, alice)["watch"] in {2, 3}  # and it was renewed, which would have shown that it works again
+
+
+def test_mail_of_a_push_whose_reading_failed_is_held_against_nobody(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    claims = gmails.claims(topic=gmails.sandbox.topic)
+    gmails.sync(alice, "poll", claims)
+    gmails.advance(minutes=5)
+    new = gmails.deliver(alice)
+    push(gmails, alice)
+    failing(gmails, alice, "history.list", 500, "backendError")
+    assert gmails.claim(alice, "push", claims) == []
+    gmails.client.set_faults()
+    gmails.advance(minutes=12)
+    gmails.sync(alice, "poll", claims)
+    assert gmails.outcomes(alice) == {new: "customer"}
     assert gmails.row(alice).unpushed_since is None
 
 
