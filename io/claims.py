@@ -33,6 +33,7 @@ from ..transforms.records import ClaimedMessage, DueMailbox
 from . import listings, mailboxes, schema, search_plan, watch
 from .database import Database
 from .gmail import Gmail
+from .gmail_errors import GmailRequestError
 from .google_signin import GmailAccounts
 from .leasing import PACED, LeaseSettings, Leasing
 from .ledger import BLOCKED, PENDING_AGAIN, RESTING, Ledger
@@ -40,7 +41,7 @@ from .ledger_changes import apply, ledger_rows, reopen_before_window, set_rows
 from .listings import Listing
 from .mailboxes import Mailboxes, MailboxRow, UnknownMailboxError
 from .quota import Quota
-from .refusals import Refusals
+from .refusals import Refusals, wait_after
 from .secret_refs import SecretNotFoundError
 from .vault import VaultError
 
@@ -146,10 +147,13 @@ class GmailClaims:
         is_mere_push = due.reason == "push" and not due.turn and mailbox.history_id is not None
         try:
             gmail = self._accounts.open(mailbox.id)
-            current, may_lease = self._read_gmail(mailbox, gmail, due)
+            current = self._read_history_if_due(mailbox, gmail, due)
             claimed: list[ClaimedMessage] = []
-            if may_lease:
-                claimed = self._leasing.lease(current, live_only=is_mere_push, old_messages=due.old_messages)
+            # A blocked mailbox is read only when a look at its history has just worked.
+            if current.state not in BLOCKED or current.cursor_seq != mailbox.cursor_seq:
+                current, has_quota = self._walk_on(current, gmail, live_only=is_mere_push)
+                live_only = is_mere_push or not has_quota
+                claimed = self._leasing.lease(current, live_only=live_only, old_messages=due.old_messages)
         except MailboxError as error:
             later = next_poll(mailbox.id, self._now(), self._settings.poll_interval)
             self._refusals.block(mailbox, consent, error, later)
@@ -171,19 +175,12 @@ class GmailClaims:
         return not mailbox.is_paused(self._now()) or (due.reason == "push" and mailbox.state_reason == PACED)
 
     # --- asking Gmail ----------------------------------------------------------------------------------------------
-    def _read_gmail(self, mailbox: MailboxRow, gmail: Gmail, due: DueMailbox) -> tuple[MailboxRow, bool]:
-        """What is new, and a page of what is listed; and whether messages may be leased."""
+    def _read_history_if_due(self, mailbox: MailboxRow, gmail: Gmail, due: DueMailbox) -> MailboxRow:
         if mailbox.history_id is None:
-            mailbox = self._begin(mailbox, gmail)
-        elif due.reason == "push" or mailbox.is_poll_due(self._now()):
-            mailbox = self._read_history(mailbox, gmail, by_poll=due.reason != "push")
-        elif mailbox.state in BLOCKED:
-            return mailbox, False
-        with self._database.reading() as connection:
-            waiting = listings.unfinished(connection, mailbox.id)
-        if waiting:
-            mailbox = self._walk(mailbox, gmail, waiting[0])
-        return mailbox, True
+            return self._begin(mailbox, gmail)
+        if due.reason == "push" or mailbox.is_poll_due(self._now()):
+            return self._read_history(mailbox, gmail, by_poll=due.reason != "push")
+        return mailbox
 
     def _begin(self, mailbox: MailboxRow, gmail: Gmail) -> MailboxRow:
         """First sync: the cursor is pinned before the first list call, so what arrives meanwhile is in the history after it."""
@@ -293,6 +290,26 @@ class GmailClaims:
             return moved
 
         return self._database.transaction(work)
+
+    def _walk_on(self, mailbox: MailboxRow, gmail: Gmail, *, live_only: bool) -> tuple[MailboxRow, bool]:
+        """A page of the first listing that may go on (`live_only`: of a recovery); and whether Gmail's quota allowed it.
+
+        What Gmail has against a list is the list's own trouble: live mail must not wait with old mail. Where it is the whole
+        mailbox's, reading a message will show it.
+        """
+        now = self._now()
+        with self._database.reading() as connection:
+            waiting = [one for one in listings.unfinished(connection, mailbox.id) if not one.is_paused(now)]
+        listing = next((one for one in waiting if one.lane == "live" or not live_only), None)
+        if listing is None:
+            return mailbox, True
+        try:
+            return self._walk(mailbox, gmail, listing), True
+        except (GmailQuotaError, GmailUnavailableError, TokenRefreshError, GmailRequestError) as error:
+            name, until = type(error).__name__, now + wait_after(error, listing.refusals, self._jitter)
+            _log.info("a listing of mailbox %s pauses until %s: %s", mailbox.id, until, error)
+            self._database.transaction(lambda connection: listings.put_off(connection, listing, name, until))
+            return mailbox, name != GmailQuotaError.__name__
 
     def _walk(self, mailbox: MailboxRow, gmail: Gmail, listing: Listing) -> MailboxRow:
         """One page of a listing. Compare-and-set here too: a history page stored in between may know better."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import sqlalchemy as sa
@@ -16,6 +16,7 @@ from . import listings, mailboxes, schema
 from .database import Database
 from .ledger import Ledger
 from .ledger_changes import set_rows
+from .listings import Listing
 from .mailboxes import Mailboxes, MailboxRow
 from .quota import Quota, room_in
 
@@ -101,9 +102,13 @@ class Leasing:
                 not claimed and not live_only
                 and self._ledger.has_claimable(connection, current, now, live_only=old_messages == 0)
             )  # fmt: skip
-            state = "first_sync" if self._is_syncing(connection, current.id) else "live"
+            walks = listings.unfinished(connection, current.id)
+            trouble = next((walk.trouble for walk in walks if walk.trouble), "")
+            state = "first_sync" if self._is_syncing(connection, current.id, walks) else "live"
+            if trouble.startswith(GmailQuotaError.__name__):
+                state = "quota_delayed"
             wait = now + dt.timedelta(seconds=2 + self._jitter.random()) if paced else None
-            self.set_state(connection, current, state, PACED if paced else "", wait)
+            self.set_state(connection, current, state, PACED if paced else trouble, wait)
             return claimed
 
         return self._database.transaction(work)
@@ -137,8 +142,8 @@ class Leasing:
             claimed = self._ledger.lease_suspect(connection, current, now, seconds)
         return claimed
 
-    def _is_syncing(self, connection: sa.Connection, mailbox_id: str) -> bool:
-        if any(listing.kind == "first_sync" for listing in listings.unfinished(connection, mailbox_id)):
+    def _is_syncing(self, connection: sa.Connection, mailbox_id: str, walks: Sequence[Listing]) -> bool:
+        if any(walk.kind == "first_sync" for walk in walks):
             return True
         waiting = sa.select(sa.literal(1)).where(
             _message.mailbox_id == mailbox_id, _message.state == "pending", _message.lane == 1

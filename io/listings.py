@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from ..transforms.records import Lane
 from . import schema
-from .mailboxes import MailboxRow
+from .mailboxes import MailboxRow, is_over
 
 Kind = Literal["first_sync", "extend", "recover", "targeted", "repair", "sample"]
 
@@ -36,6 +36,18 @@ class Listing:
     estimate: int
     created_at: dt.datetime
     finished_at: dt.datetime | None
+    not_before: dt.datetime | None
+    refusals: int
+    error_class: str
+
+    @property
+    def trouble(self) -> str:
+        """Why its next page is late, as a mailbox's state reason; "" where it is not."""
+        return f"{self.error_class} x{self.refusals}" if self.error_class else ""
+
+    def is_paused(self, now: dt.datetime) -> bool:
+        """Whether Gmail refused its next page a moment ago."""
+        return self.not_before is not None and not is_over(self.not_before, now)
 
     @property
     def search(self) -> str:
@@ -48,6 +60,8 @@ class Listing:
         """A recovery finds what is new; everything else finds what is old."""
         return "live" if self.kind == "recover" else "backfill"
 
+
+_UNTROUBLED: dict[str, Any] = {"not_before": None, "refusals": 0, "error_class": ""}
 
 COLUMNS = [_TABLE.c[field.name] for field in dataclasses.fields(Listing)]
 
@@ -93,6 +107,7 @@ def start(
                 before_at=before,
                 page_token="",
                 listed=0,
+                **_UNTROUBLED,
             )
             return
     connection.execute(
@@ -105,7 +120,12 @@ def start(
 
 def restart(connection: sa.Connection, listing: Listing) -> None:
     """Its page token is no longer good: from the top, which is harmless."""
-    _set(connection, listing.id, page_token="", listed=0)
+    _set(connection, listing.id, page_token="", listed=0, **_UNTROUBLED)
+
+
+def put_off(connection: sa.Connection, listing: Listing, error_class: str, until: dt.datetime) -> None:
+    """Gmail refused its next page: this listing pauses until then, and nothing else of its mailbox. The page token stays."""
+    _set(connection, listing.id, not_before=until, refusals=listing.refusals + 1, error_class=error_class)
 
 
 def page_done(
@@ -113,7 +133,7 @@ def page_done(
 ) -> None:
     """Note a page of `count` ids; no `next_token` is the end. A finished listing forgets whom it searched for."""
     listed = listing.listed + count
-    ended: dict[str, Any] = {} if next_token else {"finished_at": now}
+    ended: dict[str, Any] = {**_UNTROUBLED} if next_token else {**_UNTROUBLED, "finished_at": now}
     if not next_token and listing.kind != "sample":  # whose query holds message ids, for search_plan.check
         ended["query"] = ""
     _set(

@@ -54,7 +54,8 @@ def _work(lane: Lane) -> sa.ColumnElement[bool]:
         sa.or_(
             sa.exists().where(message.c.mailbox_id == _mailbox.id, free(_WHEN, message.c), message.c.lane == LANES[lane]),
             sa.exists().where(
-                _listing.mailbox_id == _mailbox.id, _listing.finished_at.is_(None), is_live if lane == "live" else sa.not_(is_live)
+                _listing.mailbox_id == _mailbox.id, _listing.finished_at.is_(None), passed(_listing.not_before, _WHEN),
+                is_live if lane == "live" else sa.not_(is_live),
             ),
         ),
     )  # fmt: skip
@@ -98,7 +99,12 @@ _WAITING: Final = (
     .where(_message.state == "pending", *_AWAKE, _mailbox.state.not_in(BLOCKED))
     .group_by(_message.mailbox_id)
 )
-_LISTED: Final = sa.select(_listing.mailbox_id).where(_listing.finished_at.is_(None)).distinct()
+_LISTED: Final = (
+    sa.select(_listing.mailbox_id, _earliest(sa.func.coalesce(_listing.not_before, _WHEN.now)))
+    .join(schema.mailbox, _mailbox.id == _listing.mailbox_id)
+    .where(_listing.finished_at.is_(None), *_AWAKE, _mailbox.state.not_in(BLOCKED))
+    .group_by(_listing.mailbox_id)
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,7 +187,8 @@ class Register:
             if connection.execute(_ANY, times).first():
                 return now
             at_work = {mailbox: at or now for mailbox, at in connection.execute(_WAITING)}
-            at_work.update(dict.fromkeys(connection.scalars(_LISTED), now))
+            for mailbox, at in connection.execute(_LISTED, times):
+                at_work[mailbox] = min(at, at_work.get(mailbox, at))
             for poll, renew, pause, mailbox in connection.execute(_PAUSED, times):
                 at = min(t for t in (poll or now, renew, at_work.pop(mailbox, None)) if t is not None)
                 moments.append(max(at, pause))

@@ -246,6 +246,9 @@ listing = sa.Table(  # a messages.list that has to be walked: first sync, extens
     sa.Column("estimate", sa.Integer, nullable=False, default=0),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("finished_at", UtcDateTime),
+    sa.Column("not_before", UtcDateTime),  # Gmail refused its next page: not asked for until then
+    sa.Column("refusals", sa.Integer, nullable=False, default=0),  # in a row
+    sa.Column("error_class", sa.String(64), nullable=False, default=""),  # of the last of them
     sa.Index("ix_listing_mailbox", "mailbox_id", "finished_at"),
 )  # fmt: skip
 message = sa.Table(  # the ledger: one row for every message that was looked at

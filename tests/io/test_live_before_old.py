@@ -101,6 +101,63 @@ def test_a_burst_of_live_mail_waits_for_no_old_mail_either(gmails: Any, backlog:
     assert len(read) == len(new)
 
 
+@pytest.mark.parametrize(
+    ("code", "reason", "state"),
+    [(500, "backendError", "first_sync"), (400, "invalidArgument", "first_sync"), (429, "rateLimitExceeded", "quota_delayed")],
+)  # fmt: skip
+def test_a_list_that_gmail_refuses_for_an_hour_holds_up_no_live_mail(
+    gmails: Any, code: int, reason: str, state: str
+) -> None:
+    alice = gmails.connect("alice")
+    old = [gmails.deliver(alice, age=n + 1) for n in range(3)]
+    says = {"code": code, "reason": reason, "message": "Invalid query"}
+    gmails.client.set_faults(
+        {"answer": 1.0, "says": says, "methods": ["messages.list"], "mailboxes": [gmails.address(alice)]}
+    )
+    gmails.settle(gmails.claim(alice))
+    begun, new = gmails.clock(), list[str]()
+    while gmails.clock() - begun < dt.timedelta(hours=1):
+        new.append(gmails.deliver(alice))
+        for due in gmails.register.touched(gmails.address(alice), gmails.clock()):
+            gmails.settle(gmails.claim(due.mailbox_id, due.reason))
+        assert gmails.outcomes(alice) == dict.fromkeys(new, "customer")  # each with its own push
+        then = gmails.clock() + dt.timedelta(minutes=10)
+        while (at := gmails.register.next_due(gmails.clock())) is not None and at < then:
+            gmails.advance(seconds=(at - gmails.clock()).total_seconds() + 1e-3)
+            for due in gmails.register.due(gmails.clock()):
+                gmails.settle(gmails.claim(due.mailbox_id, due.reason))
+        gmails.advance(seconds=(then - gmails.clock()).total_seconds())
+    row = gmails.row(alice)
+    assert (row.state, row.not_before) == (state, None)
+    asked = gmails.client.counters()["by_mailbox"][gmails.address(alice)]["messages.list"]
+    assert 10 <= asked <= 70  # longer each time, up to five minutes, and one minute for quota
+    gmails.client.set_faults()
+    gmails.advance(minutes=6)
+    gmails.sync(alice)
+    assert gmails.outcomes(alice) == dict.fromkeys([*old, *new], "customer")
+    assert (gmails.row(alice).state, gmails.row(alice).state_reason) == ("live", "")
+
+
+def test_a_refused_list_goes_on_where_it_stood(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    at = int(gmails.clock().timestamp() * 1000)
+    mails = [(b"Message-ID: <%d@x>\r\nSubject: s\r\n\r\n" % n, ["INBOX"], at - 1000 * n) for n in range(600)]
+    gmails.client.deliver_many(gmails.address(alice), mails, loaded=True)
+    gmails.claim(alice)
+    assert len(gmails.outcomes(alice)) == 500
+    gmails.client.set_faults({"500": 1.0, "methods": ["messages.list"], "mailboxes": [gmails.address(alice)]})
+    gmails.claim(alice, "work")
+    assert gmails.row(alice).state_reason == "GmailUnavailableError x1"
+    gmails.client.set_faults()
+    gmails.claim(alice, "work")
+    assert len(gmails.outcomes(alice)) == 500  # it pauses
+    gmails.advance(seconds=3)
+    gmails.claim(alice, "work")
+    assert len(gmails.outcomes(alice)) == 600
+    assert "Gmail" not in gmails.row(alice).state_reason
+    assert gmails.client.counters()["by_mailbox"][gmails.address(alice)]["messages.list"] == 3
+
+
 def test_ten_thousand_polls_are_spread_over_the_interval(sales: Any, clock: Any) -> None:
     """At sixty moments of it, and of one moment's mailboxes a pass takes a helping: nothing fires at once."""
     interval, at = dt.timedelta(minutes=15), clock()

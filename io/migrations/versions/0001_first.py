@@ -278,6 +278,9 @@ def upgrade() -> None:
         sa.Column("estimate", sa.Integer(), nullable=False),
         sa.Column("created_at", utc(), nullable=False),
         sa.Column("finished_at", utc()),
+        sa.Column("not_before", utc()),
+        sa.Column("refusals", sa.Integer(), nullable=False),
+        sa.Column("error_class", sa.String(64), nullable=False),
         if_not_exists=True,
         **TABLE,
     )
