@@ -30,6 +30,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "erase": ("erase:erase", "Remove a person's, domain's or mailbox's mail for good."),
     "index": ("searching:index", "Compare, mend or rebuild the search index."),
     "rules": ("rules:rules", "Show the rules, and what another rule set would change."),
+    "settings": ("team_settings:team_settings", "Show and change what the team decides: retention, opt-outs, rules."),
     "db": ("upkeep:db", "Make, upgrade or scrub the database's tables."),
     "keys": ("upkeep:keys", "Encrypt the stored tokens with a new key."),
 }

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 KINDS: Final = ("bounce", "reply", "calendar", "marketing", "transactional")
 """The kinds of automated mail; each is a rule automated.<kind>."""
+
+MAX_DAYS: Final = 36_500
+"""Retention beyond a century: no calendar goes on for ever, and a date before its beginning is none."""
 
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "on_trash": ("keep", "remove"),
@@ -51,10 +55,11 @@ class TeamSettings:
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"setting {name}={getattr(self, name)!r}: use one of {', '.join(allowed)}")
-        if self.retention_days is not None and (not isinstance(self.retention_days, int) or self.retention_days < 1):
-            raise ValueError(f"setting retention_days={self.retention_days!r}: use a number of days from 1, or nothing")
-        if self.automated_threshold is not None and not isinstance(self.automated_threshold, int | float):
-            raise ValueError(f"setting automated_threshold={self.automated_threshold!r}: use a number, or nothing")
+        days, least = self.retention_days, self.automated_threshold
+        if days is not None and (not isinstance(days, int) or not 1 <= days <= MAX_DAYS):
+            raise ValueError(f"setting retention_days={days!r}: use a number of days from 1 to {MAX_DAYS}, or nothing")
+        if least is not None and (not isinstance(least, int | float) or not math.isfinite(least)):
+            raise ValueError(f"setting automated_threshold={least!r}: use a number, or nothing")
         if unknown := sorted(self.keep_kinds - set(KINDS)):
             raise ValueError(f"setting keep_kinds has {unknown[0]!r}: use some of {', '.join(KINDS)}")
 

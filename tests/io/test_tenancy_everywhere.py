@@ -40,6 +40,7 @@ from dealmail.io import (
     removal,
     schema,
     search_plan,
+    team_settings,
     tombstones,
 )  # fmt: skip
 from dealmail.io.audit import Audit
@@ -307,6 +308,8 @@ CALLS: dict[str, Callable[[Two], Any]] = {
     "settlements.DatabaseSettlements.settle": lambda w: (
         w.settle(), w.settle(mailbox_id=w.their_box), w.settle(team_id=w.other), w.settle(mailbox_id=w.their_box, gmail_id="g0"),
     )[:2],
+    "team_settings.change_setting": lambda w: team_settings.change_setting(w.database, w.me, "retention_days", 9),
+    "team_settings.read_settings": lambda w: team_settings.read_settings(w.database, w.me),
     "tombstones.any_standing": lambda w: w.write(lambda c: tombstones.any_standing(c, [w.me])) and pytest.fail("the other team's"),
     "tombstones.standing": lambda w: w.write(
         lambda c: tombstones.standing(c, [w.me], [TombstoneKey(DIGESTS).digest(team, "domain", "gone.example") for team in TEAMS])

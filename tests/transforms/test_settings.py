@@ -35,6 +35,8 @@ def test_settings_survive_their_json(settings):
         ({"on_trash": "burn"}, "on_trash='burn': use one of keep, remove"),
         ({"retention_days": 0}, "retention_days=0"),
         ({"retention_days": "soon"}, "retention_days='soon'"),
+        ({"retention_days": 999_999_999}, "from 1 to 36500"),
+        ({"automated_threshold": float("nan")}, "automated_threshold=nan"),
         ({"automated_threshold": "high"}, "automated_threshold='high'"),
         ({"keep_kinds": ["spam"]}, "'spam': use some of bounce"),
         ({"colour": 1}, "unknown setting 'colour'"),
