@@ -184,19 +184,22 @@ class Ledger:
             removal.forget_context(connection, mailbox.team_id, [(mailbox.id, i) for i in chunk])
 
     def mark_trashed(
-        self, connection: sa.Connection, mailbox: MailboxRow, ids: Sequence[str], now: dt.datetime
+        self, connection: sa.Connection, mailbox: MailboxRow, rules: Mapping[str, str], now: dt.datetime
     ) -> None:
-        """The team's policy is that the trash removes: this mailbox's copies of imported mail go, as for `mark_deleted`.
+        """The team's policy is that trash, or spam, removes: this mailbox's copies of imported mail go, as for `mark_deleted`.
 
-        The decision becomes label.trash, so that a message taken out of the trash is read again.
+        The decision becomes the label's (Gmail id to label.trash or label.spam), so that a message taken out of there is read again.
         """
-        for chunk in _chunks(sorted(set(ids))):
-            removal.remove_copies(self._database, connection, mailbox.team_id, [(mailbox.id, i) for i in chunk], now)
-            connection.execute(
-                sa.update(schema.message)
-                .where(_of(mailbox, chunk), _message.state == "decided", _message.outcome == "imported")
-                .values(**_decided("dropped", decisions.LABEL_TRASH, now), engagement_id=None)
-            )
+        for rule in sorted(set(rules.values())):
+            for chunk in _chunks(sorted(gmail_id for gmail_id, found in rules.items() if found == rule)):
+                removal.remove_copies(
+                    self._database, connection, mailbox.team_id, [(mailbox.id, i) for i in chunk], now
+                )
+                connection.execute(
+                    sa.update(schema.message)
+                    .where(_of(mailbox, chunk), _message.state == "decided", _message.outcome == "imported")
+                    .values(**_decided("dropped", rule, now), engagement_id=None)
+                )
 
     def lease(
         self, connection: sa.Connection, mailbox: MailboxRow, n: int, now: dt.datetime, lease_seconds: float = 120,

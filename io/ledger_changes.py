@@ -43,7 +43,7 @@ def apply(
     set_rows(connection, mailbox, list(by_action.get("reopen", {})), **PENDING_AGAIN, lane=0, found_at=now)
     keep = settings.on_delete == "keep"
     ledger.mark_deleted(connection, mailbox, list(by_action.get("gone", {})), now, keep_imported=keep)
-    ledger.mark_trashed(connection, mailbox, list(by_action.get("remove", {})), now)
+    ledger.mark_trashed(connection, mailbox, by_action.get("remove", {}), now)
 
 
 def reopen_before_window(connection: sa.Connection, mailbox: MailboxRow, now: dt.datetime) -> None:

@@ -258,3 +258,14 @@ def test_a_clock_that_jumps_loses_nothing_and_the_poll_goes_on(gmails: Any, jump
     assert [due.mailbox_id for due in gmails.register.due(gmails.clock())] == [alice]
     gmails.sync(alice)
     assert gmails.outcomes(alice) == {new: "customer"}
+
+
+def test_what_the_spam_policy_takes_away_is_written_down_as_spam(gmails: Any) -> None:
+    removing = sa.update(schema.team).values(settings={"on_spam": "remove"})
+    gmails.database.transaction(lambda connection: connection.execute(removing))
+    alice = gmails.connect("alice")
+    mail = gmails.deliver(alice, age=1)
+    gmails.sync(alice)
+    gmails.client.modify(gmails.address(alice), mail, ["SPAM"], ["INBOX"])
+    gmails.sync(alice, "push")
+    assert gmails.outcomes(alice) == {mail: "label.spam"}

@@ -114,7 +114,7 @@ def test_deleted_mail_leaves_the_mailbox_and_at_last_the_team(sales: Any, mail: 
     assert sales.ledger.explain(first, "g9") is None
     assert sales.settlements.settle([mail(pending, 3)]) == []
     assert [row[1] for row in sales.dump(schema.engagement)["engagement"]] == ["t1-e0000", "t1-e0001"]
-    in_claim(sales, lambda c: sales.ledger.mark_trashed(c, boxes[second], ["g1"], clock()))
+    in_claim(sales, lambda c: sales.ledger.mark_trashed(c, boxes[second], {"g1": "label.trash"}, clock()))
     assert sales.ledger.explain(second, "g1").rule == "label.trash"
     assert [row[1] for row in sales.dump(schema.engagement)["engagement"]] == ["t1-e0001"]
     assert {row[1]: bool(row[3]) for row in sales.dump(schema.search_outbox)["search_outbox"]} == {

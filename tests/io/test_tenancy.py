@@ -93,7 +93,9 @@ class World:
             "delete": lambda: inside(
                 lambda c: sales.ledger.mark_deleted(c, row, ["g0", "g1", "g2", "g3"], sales.clock())
             ),
-            "trash": lambda: inside(lambda c: sales.ledger.mark_trashed(c, row, ["g0", "g1"], sales.clock())),
+            "trash": lambda: inside(
+                lambda c: sales.ledger.mark_trashed(c, row, {"g0": "label.trash", "g1": "label.spam"}, sales.clock())
+            ),
             "retry": lambda: sales.ledger.retry_parked(team),
             "retry foreign mailbox": lambda: sales.ledger.retry_parked(team, other),
             "rows": lambda: list(sales.ledger.rows(team, pending=True)),

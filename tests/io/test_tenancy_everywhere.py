@@ -236,7 +236,7 @@ CALLS: dict[str, Callable[[Two], Any]] = {
     "ledger.Ledger.lease": lambda w: w.write(lambda c: w.sales.ledger.lease(c, w.row, 99, w.now())),
     "ledger.Ledger.lease_suspect": lambda w: w.write(lambda c: w.sales.ledger.lease_suspect(c, w.row, w.now())),
     "ledger.Ledger.mark_deleted": lambda w: w.write(lambda c: w.sales.ledger.mark_deleted(c, w.row, GMAIL_IDS, w.now())),
-    "ledger.Ledger.mark_trashed": lambda w: w.write(lambda c: w.sales.ledger.mark_trashed(c, w.row, GMAIL_IDS, w.now())),
+    "ledger.Ledger.mark_trashed": lambda w: w.write(lambda c: w.sales.ledger.mark_trashed(c, w.row, dict.fromkeys(GMAIL_IDS, "label.trash"), w.now())),
     "ledger.Ledger.progress": lambda w: w.sales.ledger.progress(w.box),
     "ledger.Ledger.reopen": lambda w: w.write(lambda c: w.sales.ledger.reopen(c, w.row, GMAIL_IDS, w.now(), ["automated.reply", "customer"])),
     "ledger.Ledger.retry_parked": lambda w: [
