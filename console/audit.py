@@ -32,6 +32,8 @@ def audit_row(address: str, found: MailboxAudit | None, error: str = "") -> dict
         "shut": list(found.shut),
         "stale": list(found.stale),
         "repaired": found.repaired,
+        "unasked": found.unasked,
+        "discarded": list(found.discarded),
     }
 
 
@@ -85,11 +87,13 @@ def _print(row: dict[str, Any]) -> None:
         click.echo(f"{row['mailbox']}  not audited: {row['error']}")
         return
     waits = f", {row['pending']} wait for their decision" if row["pending"] else ""
-    click.echo(f"{row['mailbox']}  {row['completeness']:.1f} % of {row['in_gmail']} messages are known{waits}")
+    unasked = f", {row['unasked']} not asked for: first sync by search" if row["unasked"] else ""
+    click.echo(f"{row['mailbox']}  {row['completeness']:.1f} % of {row['in_gmail']} messages are known{waits}{unasked}")
     words = {
         "missing": "not in the ledger",
         "shut": "kept out by a label they no longer have",
         "stale": "kept, but gone in Gmail",
+        "discarded": "kept, but in Gmail's trash or spam, which the team's policy removes",
     }
     for name, meaning in words.items():
         ids = row[name]

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import sqlalchemy as sa
 
 from ..transforms.claim_messages import LedgerRow, is_reopenable, net_changes
+from ..transforms.decisions import LABEL_RULES
 from ..transforms.errors import (
     GmailQuotaError,
     GmailUnavailableError,
@@ -42,9 +43,9 @@ class MailboxAudit:
     """One mailbox's answer, at `at` (UTC). Gmail ids are in order, newest first.
 
     missing: Gmail has them and the ledger does not. shut: the ledger dropped them by a label, or as not found, and Gmail now
-    shows them as ordinary mail. stale: a copy is kept of what Gmail no longer has at all. unasked: how many a first sync by
-    search left out on purpose (io/search_plan.py); they count as known. repaired: whether the rest was handed back to the
-    normal path.
+    shows them as ordinary mail. stale: a copy is kept of what Gmail no longer has at all, though the team's policy (on_delete) is
+    to let it go. discarded: the same of what lies in trash or spam (on_trash, on_spam). unasked: how many a first sync by search
+    left out on purpose (io/search_plan.py); they count as known. repaired: whether the rest was handed back to the normal path.
     """
 
     mailbox_id: str
@@ -56,6 +57,7 @@ class MailboxAudit:
     pending: int
     unasked: int = 0
     repaired: bool = False
+    discarded: tuple[str, ...] = ()
 
     @property
     def completeness(self) -> float:
@@ -65,12 +67,12 @@ class MailboxAudit:
 
     @property
     def is_clean(self) -> bool:
-        """Nothing missing, nothing kept that is gone."""
-        return not (self.missing or self.shut or self.stale)
+        """Nothing missing, nothing kept that the team's policies let go."""
+        return not (self.missing or self.shut or self.stale or self.discarded)
 
 
 class Audit:
-    """Compares mailboxes. Costs 5 units for each 500 messages of the window, and 20 for each stale candidate."""
+    """Compares mailboxes. Costs 5 units for each 500 messages of the window, and 20 for each candidate for letting go."""
 
     def __init__(
         self, database: Database, accounts: GmailAccounts, quota: Quota, now: Callable[[], dt.datetime]
@@ -85,8 +87,8 @@ class Audit:
     def run(self, mailbox_id: str, *, repair: bool = False) -> MailboxAudit | None:
         """Audit one mailbox; None where its first sync has not begun, so that there is no window yet.
 
-        With `repair`, what is missing becomes pending and what is shut is opened again, for the next claims to take; copies of
-        what Gmail deleted go by the team's policy.
+        With `repair`, what is missing becomes pending and what is shut is opened again, for the next claims to take; copies that
+        the team's policies let go, because Gmail deleted the mail or it lies in trash or spam, go.
 
         Raises:
             MailboxError: the mailbox cannot be read until somebody acts.
@@ -114,20 +116,28 @@ class Audit:
                 )
             )
             plan = search_plan.sampling(connection, mailbox_id)
+            settings = _settings(connection, mailbox.team_id)
         unknown = tuple(gmail_id for gmail_id in listed if gmail_id not in rows)
         left_out: set[str] = set()
         if plan is not None and plan.finished_at is not None and unknown:
             left_out.update(self._list(mailbox, gmail, mailbox.window_from, before_at=plan.created_at))
         missing = tuple(gmail_id for gmail_id in unknown if gmail_id not in left_out)
         shut = tuple(gmail_id for gmail_id in listed if gmail_id in rows and _is_shut(rows[gmail_id]))
-        gone = kept.difference(listed, on_the_way)
-        if gone:
-            gone.difference_update(self._list(mailbox, gmail, mailbox.window_from, spam_trash=True))
-        stale = tuple(gmail_id for gmail_id in sorted(gone, reverse=True) if self._is_gone(mailbox, gmail, gmail_id))
+        stale, discarded = self._let_go(mailbox, gmail, kept.difference(listed, on_the_way), settings)
         unasked = len(unknown) - len(missing)
-        found = MailboxAudit(mailbox_id, self._now(), len(listed), missing, shut, stale, pending or 0, unasked)
+        found = MailboxAudit(
+            mailbox_id,
+            self._now(),
+            len(listed),
+            missing,
+            shut,
+            stale,
+            pending or 0,
+            unasked,
+            discarded=tuple(discarded),
+        )
         if repair and not found.is_clean:
-            self._repair(mailbox, found)
+            self._repair(mailbox, found, discarded)
             found = dataclasses.replace(found, repaired=True)
         return found
 
@@ -159,9 +169,9 @@ class Audit:
 
     def _list(
         self, mailbox: MailboxRow, gmail: Gmail, window_from: dt.datetime, *, before_at: dt.datetime | None = None,
-        spam_trash: bool = False,
+        spam_trash: bool = False, terms: str = "",
     ) -> list[str]:  # fmt: skip
-        search = listings.search_for(window_from, before_at)
+        search = listings.search_for(window_from, before_at, terms)
         for _ in range(_RESTARTS):
             found: dict[str, None] = {}
             token = ""
@@ -177,13 +187,43 @@ class Audit:
                 continue
         raise GmailUnavailableError("list: page tokens expire too soon")
 
-    def _is_gone(self, mailbox: MailboxRow, gmail: Gmail, gmail_id: str) -> bool:
+    def _let_go(
+        self, mailbox: MailboxRow, gmail: Gmail, candidates: set[str], settings: TeamSettings
+    ) -> tuple[tuple[str, ...], dict[str, str]]:
+        """Which of the kept copies that Gmail does not list the team's policies let go: the deleted ones, and Gmail id to rule for
+        those in trash and spam. What a policy keeps is not asked for.
+        """
+        places = {
+            label: term
+            for label, term, policy in (("TRASH", "in:trash", settings.on_trash), ("SPAM", "in:spam", settings.on_spam))
+            if policy == "remove"
+        }
+        if not candidates or not (places or settings.on_delete == "remove"):
+            return (), {}
+        assert mailbox.window_from is not None
+        asked: set[str] = set()
+        for term in places.values():
+            asked.update(self._list(mailbox, gmail, mailbox.window_from, spam_trash=True, terms=term))
+        asked &= candidates
+        if settings.on_delete == "remove":
+            hidden = self._list(mailbox, gmail, mailbox.window_from, spam_trash=True)
+            asked |= candidates.difference(hidden)
+        stale, discarded = [], {}
+        for gmail_id in sorted(asked, reverse=True):
+            labels = self._labels(mailbox, gmail, gmail_id)
+            if labels is None:
+                stale += [gmail_id] if settings.on_delete == "remove" else []
+            elif here := [label for label in places if label in labels]:
+                discarded[gmail_id] = LABEL_RULES[here[0]]
+        return tuple(stale), discarded
+
+    def _labels(self, mailbox: MailboxRow, gmail: Gmail, gmail_id: str) -> tuple[str, ...] | None:
+        """The message's labels; None: Gmail has deleted it. One that Gmail has may be older than the window by its own date."""
         self._spend(mailbox, self._quota.limits.get)
         try:
-            gmail.labels_of(gmail_id)
+            return gmail.labels_of(gmail_id)
         except MessageGoneError:
-            return True
-        return False  # older than the window by Gmail's own date
+            return None
 
     def _spend(self, mailbox: MailboxRow, units: int) -> None:
         """An audit waits for nobody and must not make others wait: it takes half of the quota at the most.
@@ -200,15 +240,12 @@ class Audit:
 
         self._database.transaction(work)
 
-    def _repair(self, mailbox: MailboxRow, found: MailboxAudit) -> None:
+    def _repair(self, mailbox: MailboxRow, found: MailboxAudit, discarded: Mapping[str, str]) -> None:
         def work(connection: sa.Connection) -> None:
             now = self._now()
             current = mailboxes.lock(self._database, connection, mailbox.id)
             if not current.import_on:
                 return
-            settings = TeamSettings.from_json(
-                connection.scalar(sa.select(schema.team.c.settings).where(schema.team.c.id == mailbox.team_id)) or {}
-            )
             self._ledger.add_pending(connection, current, found.missing, "backfill", now)
             for begin in range(0, len(found.shut), _CHUNK):
                 connection.execute(
@@ -219,9 +256,16 @@ class Audit:
                     )
                     .values(**PENDING_AGAIN, lane=1, found_at=now)
                 )  # fmt: skip
-            self._ledger.mark_deleted(connection, current, found.stale, now, keep_imported=settings.on_delete == "keep")
+            self._ledger.mark_deleted(connection, current, found.stale, now)
+            self._ledger.mark_trashed(connection, current, discarded, now)
 
         self._database.transaction(work)
+
+
+def _settings(connection: sa.Connection, team_id: str) -> TeamSettings:
+    return TeamSettings.from_json(
+        connection.scalar(sa.select(schema.team.c.settings).where(schema.team.c.id == team_id)) or {}
+    )
 
 
 def _is_shut(row: LedgerRow) -> bool:

@@ -18,7 +18,9 @@ import sqlalchemy as sa
 from click.testing import Result
 from kms_standin import KmsStandIn
 
+from dealmail.console import audit
 from dealmail.io import cloud_kms, schema
+from dealmail.io.audit import MailboxAudit
 from dealmail.io.database import Database, DatabaseSpec
 from dealmail.io.mailboxes import Mailboxes, mailbox_id
 from dealmail.io.vault import Vault
@@ -232,12 +234,22 @@ def test_audit_names_what_is_missing_and_hands_it_over(
     assert found.exit_code == 1
     assert (row["mailbox"], row["completeness"], row["in_gmail"], row["missing"]) == (ALICE, 0.0, 1, [gmail_id])
     assert list(row) == [
-        "mailbox", "completeness", "error", "at", "in_gmail", "pending", "missing", "shut", "stale", "repaired",
+        "mailbox", "completeness", "error", "at", "in_gmail", "pending", "missing", "shut", "stale", "repaired", "unasked", "discarded",
     ]  # fmt: skip
     assert connected("audit", "--repair", "--mailbox", ALICE).exit_code == 0
     after = connected("audit")
     assert after.exit_code == 0
     assert "100.0 % of 1 messages" in after.output
+
+
+def test_an_audit_tells_what_a_first_sync_by_search_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    found = MailboxAudit("m1", dt.datetime(2026, 5, 4, tzinfo=dt.UTC), 90, (), (), (), 0, unasked=70, discarded=("g1",))
+    row = audit.audit_row(ALICE, found)
+    assert (row["unasked"], row["discarded"]) == (70, ["g1"])
+    audit._print(row)
+    shown = capsys.readouterr().out
+    assert "100.0 % of 90 messages are known, 70 not asked for: first sync by search\n" in shown
+    assert "1 kept, but in Gmail's trash or spam, which the team's policy removes: g1" in shown
 
 
 def test_retry_makes_parked_messages_pending(

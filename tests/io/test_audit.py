@@ -83,3 +83,58 @@ def test_mailboxes_that_are_off_are_left_alone(gmails: Any, audit: Audit) -> Non
     gmails.sync(bob)
     gmails.mailboxes.turn_off(bob, "bob")
     assert [found.mailbox_id for found in audit.run_all("t1")] == [alice]
+
+
+def policy(gmails: Any, **settings: str) -> None:
+    gmails.database.transaction(lambda c: c.execute(sa.update(schema.team).values(settings=settings)))
+
+
+def spent(gmails: Any, mailbox: str) -> int:
+    return gmails.client.counters()["by_mailbox"][gmails.address(mailbox)].get("messages.get", 0)
+
+
+def lose_history(gmails: Any, mailbox: str) -> None:
+    gmails.client.expire_history(gmails.address(mailbox))
+    gmails.advance(minutes=16)
+    gmails.sync(mailbox)
+
+
+def test_what_the_team_keeps_though_gmail_deleted_it_is_no_fault_and_costs_nothing(gmails: Any, audit: Audit) -> None:
+    policy(gmails, on_delete="keep")
+    alice = gmails.connect("alice")
+    mail = gmails.deliver(alice, age=1)
+    gmails.sync(alice)
+    gmails.client.delete(gmails.address(alice), mail)
+    gmails.sync(alice, "push")
+    before = spent(gmails, alice)
+    found = audit.run(alice, repair=True)
+    assert found is not None
+    assert (found.is_clean, found.stale, found.repaired, spent(gmails, alice)) == (True, (), False, before)
+    assert gmails.outcomes(alice) == {mail: "customer"}
+
+
+def test_trash_and_spam_policies_reach_over_a_lost_history(gmails: Any, audit: Audit) -> None:
+    alice = gmails.connect("alice")
+    trashed, spam, kept, deleted = (gmails.deliver(alice, f"Offer {n}", age=n + 1) for n in range(4))
+    gmails.sync(alice)
+    gmails.client.trash(gmails.address(alice), trashed)
+    gmails.client.modify(gmails.address(alice), spam, ["SPAM"], ["INBOX"])
+    gmails.client.delete(gmails.address(alice), deleted)
+    lose_history(gmails, alice)
+    policy(gmails, on_delete="keep")
+    assert audit.run(alice).is_clean  # trash and spam keep, too
+    policy(gmails, on_trash="remove", on_delete="keep")
+    assert audit.run(alice).discarded == (trashed,)
+    policy(gmails, on_spam="remove")
+    found = audit.run(alice)
+    assert (found.discarded, found.stale) == ((spam,), (deleted,))
+    policy(gmails, on_trash="remove", on_spam="remove")
+    found = audit.run(alice, repair=True)
+    assert (sorted(found.discarded), found.stale, found.repaired) == (sorted((trashed, spam)), (deleted,), True)
+    assert gmails.outcomes(alice) == {
+        trashed: "label.trash", spam: "label.spam", kept: "customer", deleted: "gone.deleted",
+    }  # fmt: skip
+    assert audit.run(alice).is_clean
+    gmails.client.modify(gmails.address(alice), spam, ["INBOX"], ["SPAM"])
+    gmails.sync(alice, "push")
+    assert gmails.outcomes(alice)[spam] == "customer"
