@@ -192,6 +192,8 @@ class _Scanner:
         self._bare: list[str] = []  # the same stretch with quotes kept, where an address may stand alone
         self._comment = ""
         self._carried = ""  # "Müller," of an unquoted "Müller, Hans <h@x>"
+        self._held: tuple[str, str] | None = None  # address and name of the last <...> of this element
+        self._reopened = False  # a < without its > came after it
         self._comments = _comments(value) if "(" in value else {}
         self._quotes_end = True
 
@@ -233,6 +235,7 @@ class _Scanner:
     def _open_ended(self, character: str) -> None:
         """A quote or bracket without partner: a quote is a letter of the name, a bracket starts the address."""
         if character == "<":
+            self._reopened = True
             self._bare = []
             self._phrase.append(" ")
 
@@ -249,20 +252,26 @@ class _Scanner:
             self._quotes_end = False  # what closes it is escaped: no later quote can close either
         elif kind == "special" and text == ":":
             # The name of a group (or of a route that lost its brackets): nobody's name.
-            self._clear()
+            self._phrase, self._bare, self._comment, self._carried = [], [], "", ""
         else:
             self._phrase.append(text)
             self._bare.append(text)
 
     def _finish_angle(self, inside: str) -> None:
-        address = _without_route(inside)
+        address = normalize_address(_without_route(inside))
         if address:
-            self._keep(address, self._carried + "".join(self._phrase))
-        self._clear()
+            name = f"{self._carried}{''.join(self._phrase)}".strip()
+            self._held = address, name or (self._held[1] if self._held else "")
+            self._reopened = False
+        self._phrase, self._bare, self._carried = [], [], ""
 
     def _finish_element(self, *, last: bool = False) -> None:
-        """A comma, semicolon or the end: is there an address that stands alone?"""
+        """A comma, semicolon or the end: of several <...> the last is the address, else one may stand alone."""
         bare = "".join(self._bare).strip()
+        if self._held is not None and not (self._reopened and _ALONE.fullmatch(bare)):
+            self._keep(*self._held)
+            self._clear()
+            return
         if not bare:
             if last:
                 self._carried = ""
@@ -291,7 +300,7 @@ class _Scanner:
             )
 
     def _clear(self) -> None:
-        self._phrase, self._bare, self._comment, self._carried = [], [], "", ""
+        self._phrase, self._bare, self._comment, self._carried, self._held, self._reopened = [], [], "", "", None, False
 
 
 def _without_route(inside: str) -> str:

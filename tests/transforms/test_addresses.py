@@ -46,7 +46,13 @@ def pairs(value: str) -> list[tuple[str, str]]:
         ("Jane <a@x.example", [("a@x.example", "")]),
         ("b@y.example <a@x.example", [("a@x.example", "")]),
         ("Smile :( <a@x.example>, (aside) b@y.example", [("a@x.example", "("), ("b@y.example", "aside")]),
-        ('"A" <a@x.example> "B" <b@y.example>', [("a@x.example", "A"), ("b@y.example", "B")]),
+        ('"A" <a@x.example> "B" <b@y.example>', [("b@y.example", "B")]),
+        ("<a@x.example> (Ann), b@y.example", [("a@x.example", "Ann"), ("b@y.example", "")]),
+        (
+            "Team: A <a@x.example>, B <b@y.example>; <c@z.example> C",
+            [("a@x.example", "A"), ("b@y.example", "B"), ("c@z.example", "")],
+        ),
+        ("Ann <a@x.example> <3", [("a@x.example", "Ann")]),
         ("bob", []),
         ("", []),
         ("<>", []),
@@ -173,7 +179,9 @@ def test_case_49_international_domains_and_letters_compare():
     "value",
     ['"ceo@acme.example" <evil@x.example>', "ceo@acme.example <evil@x.example>", "evil@x.example (ceo@acme.example)",
      '"<ceo@acme.example>" <evil@x.example>', "=?utf-8?q?ceo=40acme=2Eexample?= <evil@x.example>",
-     '"ceo@acme.example," <evil@x.example>'],
+     '"ceo@acme.example," <evil@x.example>', "<ceo@acme.example> <evil@x.example>", "Ann <ceo@acme.example> <evil@x.example>",
+     "<evil@x.example> ceo@acme.example", "<ceo@acme.example> <evil@x.example", "<ceo@acme.example> : <evil@x.example>",
+     "<ceo@acme.example> <not an address> <evil@x.example> <>", "(<ceo@acme.example>) <evil@x.example>"],
 )  # fmt: skip
 def test_case_50_an_address_in_the_name_is_nobody(value):
     assert [one.address for one in parse_addresses(value)] == ["evil@x.example"]
@@ -207,6 +215,17 @@ def test_no_field_raises_and_all_that_comes_out_can_be_stored(value):
 def test_normalizing_twice_is_normalizing_once(value):
     once = normalize_address(value)
     assert normalize_address(once) == once
+
+
+@given(
+    st.lists(st.lists(EMAILS, min_size=1, max_size=3), max_size=4),
+    st.sampled_from((", ", "; ", ",")),
+    st.sampled_from(("", "Ann ", '"A, B" ')),
+)
+@settings(max_examples=200, deadline=None)
+def test_case_50_an_element_has_one_address_the_last_in_brackets(elements, between, name):
+    value = between.join(name + " ".join(f"<{address}>" for address in element) for element in elements)
+    assert [one.address for one in parse_addresses(value)] == list(dict.fromkeys(element[-1] for element in elements))
 
 
 @given(st.lists(st.tuples(st.text(alphabet="abc DEF.'", max_size=20), EMAILS), max_size=5))
