@@ -12,6 +12,7 @@ import logging
 import queue
 import re
 import time
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Duration, Timestamp
 
 from ..transforms import step_metrics
+from ..transforms.errors import DealmailError
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +32,18 @@ _ENDLESS: Final = 2**62
 _REOPENED_AFTER_S: Final = 10.0
 _WATERMARK_LAG_S: Final = 1
 _PULLED_AGAIN_AFTER_S: Final = 5
+_ANSWERS_WITHIN_S: Final = 10.0
+_HOW_TO_GET_CREDENTIALS: Final = (
+    "no Google credentials for Pub/Sub: gcloud auth application-default login, or GOOGLE_APPLICATION_CREDENTIALS=FILE"
+)
+
+
+class NoCredentialsError(DealmailError):
+    """There are no Google credentials on this machine, which Pub/Sub wants; the text says how it gets them."""
+
+
+class NotificationsUnavailableError(DealmailError):
+    """Pub/Sub does not answer, or not for this subscription. The text names it and the kind of error."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,17 +65,41 @@ class PubSubSpec:
             raise ValueError(f"Pub/Sub endpoint {self.endpoint!r}: write HOST:PORT")
 
     def subscriber(self) -> Any:
-        """A google.cloud.pubsub_v1.SubscriberClient for it."""
+        """A google.cloud.pubsub_v1.SubscriberClient for it.
+
+        Raises:
+            NoCredentialsError: this machine has none for Google, or they cannot be read.
+        """
+        from google.auth.exceptions import GoogleAuthError
         from google.cloud import pubsub_v1
 
         if not self.endpoint:
-            return pubsub_v1.SubscriberClient()
+            try:
+                return pubsub_v1.SubscriberClient()
+            except GoogleAuthError:
+                raise NoCredentialsError(_HOW_TO_GET_CREDENTIALS) from None
         import grpc
         from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
         return pubsub_v1.SubscriberClient(
             transport=SubscriberGrpcTransport(channel=grpc.insecure_channel(self.endpoint))
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pulled:
+    """A notification that was asked for and not streamed; answered for as those are."""
+
+    client: Any
+    subscription: str
+    ack_id: str
+    data: bytes
+
+    def ack(self) -> None:
+        _acknowledge(self.client, self.subscription, [self.ack_id])
+
+    def nack(self) -> None:
+        _give_back(self.client, self.subscription, [self.ack_id])
 
 
 class PullSource:
@@ -72,7 +110,11 @@ class PullSource:
     """
 
     def __init__(self, spec: PubSubSpec, *, ahead: int = 1000) -> None:
-        """Begin to pull; up to `ahead` notifications wait in memory."""
+        """The first `take` begins to pull; up to `ahead` notifications wait in memory.
+
+        Raises:
+            NoCredentialsError: this machine has none for Google.
+        """
         from google.cloud import pubsub_v1
 
         self._spec = spec
@@ -80,7 +122,26 @@ class PullSource:
         self._waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._client = spec.subscriber()
         self._reopen_at = 0.0
-        self._pulling = self._open()
+        self._pulling: Any = None
+
+    def require_answer(self) -> None:
+        """Ask once for a notification, which `take` hands out then: the stream alone would not tell silence from an outage.
+
+        Raises:
+            NotificationsUnavailableError: no answer, or a refusal.
+        """
+        from google.api_core import exceptions
+
+        name = self._spec.subscription
+        # With return_immediately an empty subscription answers at once, so no answer means that there is nobody.
+        asked = {"subscription": name, "max_messages": 1, "return_immediately": True}
+        try:
+            with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+                answer = self._client.pull(request=asked, timeout=_ANSWERS_WITHIN_S, retry=None)
+        except exceptions.GoogleAPICallError as error:
+            raise NotificationsUnavailableError(f"no notifications from {name}: {type(error).__name__}") from None
+        for one in answer.received_messages:
+            self._waiting.put(_Pulled(self._client, name, one.ack_id, one.message.data))
 
     def take(self, timeout_s: float, limit: int) -> Sequence[Any]:
         """What waits, at once, up to `limit`; nothing after `timeout_s` without any. Each has `data`."""
@@ -106,21 +167,17 @@ class PullSource:
         """Stop pulling and give back what nobody took."""
         from google.api_core import exceptions
 
-        self._pulling.cancel()
-        with contextlib.suppress(exceptions.GoogleAPICallError, TimeoutError):
-            self._pulling.result(timeout=10)
+        if self._pulling is not None:
+            self._pulling.cancel()
+            with contextlib.suppress(exceptions.GoogleAPICallError, TimeoutError):
+                self._pulling.result(timeout=10)
         # Only now: what is given back while the stream is open comes down the same stream once more, and is lost there.
         waiting: list[str] = []
         with contextlib.suppress(queue.Empty):
             while True:
                 waiting.append(self._waiting.get_nowait().ack_id)
         if waiting:
-            with contextlib.suppress(
-                exceptions.GoogleAPICallError
-            ):  # then they come again when their lease has run out
-                self._client.modify_ack_deadline(
-                    subscription=self._spec.subscription, ack_ids=waiting, ack_deadline_seconds=0
-                )
+            _give_back(self._client, self._spec.subscription, waiting)
         self._client.close()
 
     def _open(self) -> Any:
@@ -133,7 +190,9 @@ class PullSource:
 
     def _keep_open(self) -> None:
         """The client tries again by itself what may pass; a subscription that is gone ends the stream, and polls go on."""
-        if self._pulling.done() and time.monotonic() >= self._reopen_at:
+        if self._pulling is None:
+            self._pulling = self._open()
+        elif self._pulling.done() and time.monotonic() >= self._reopen_at:
             error = self._pulling.exception()
             _log.error("no notifications from %s: %s; trying again", self._spec.subscription, type(error).__name__)
             self._reopen_at = time.monotonic() + _REOPENED_AFTER_S
@@ -231,6 +290,13 @@ def _acknowledge(client: Any, subscription: str, ids: list[str]) -> None:
         client.acknowledge(subscription=subscription, ack_ids=ids)
     except exceptions.GoogleAPICallError as error:
         _log.warning("%d notifications will come again: %s", len(ids), type(error).__name__)
+
+
+def _give_back(client: Any, subscription: str, ids: list[str]) -> None:
+    from google.api_core import exceptions
+
+    with contextlib.suppress(exceptions.GoogleAPICallError):  # then they come again when their lease has run out
+        client.modify_ack_deadline(subscription=subscription, ack_ids=ids, ack_deadline_seconds=0)
 
 
 class ReadNotifications(beam.PTransform):

@@ -19,7 +19,7 @@ from apache_beam.transforms.periodicsequence import PeriodicImpulse, RebaseMode
 from apache_beam.transforms.trigger import AccumulationMode, AfterProcessingTime, Repeatedly
 from apache_beam.transforms.window import GlobalWindows
 
-from ..io.pubsub import PubSubSpec, PullSource, ReadNotifications
+from ..io.pubsub import NotificationsUnavailableError, PubSubSpec, PullSource, ReadNotifications
 from ..transforms.records import Tick
 from . import edges
 from .build import Outputs, build
@@ -62,14 +62,14 @@ def local_graph(options: JobOptions) -> GraphPass:
 
 
 def run_local(options: JobOptions, stop: threading.Event | None = None) -> int:
-    """Run passes until a signal, or with `once` until nothing is due. Returns the exit code."""
+    """Run passes until a signal, or with `once` until nothing is due. Returns the exit code: with `once` 1 where Pub/Sub is silent.
+
+    Raises:
+        NoCredentialsError: this machine has none for Pub/Sub.
+    """
     stop = stop or _stop_on_signals()
+    source, is_heard = _source(options, stop)
     opened = edges.open_edges(options)
-    source: NotificationSource = (
-        PullSource(PubSubSpec(options.subscription, options.pubsub_endpoint))
-        if options.subscription
-        else NoNotifications(stop)
-    )
     graph = local_graph(options)
     service = LocalService(graph, source, opened.next_due, opened.crm_stamps, now=edges.utc_now, stop=stop)
     try:
@@ -83,7 +83,22 @@ def run_local(options: JobOptions, stop: threading.Event | None = None) -> int:
         source.close()
         graph.close()
         opened.close()
-    return 0
+    return 0 if is_heard else 1
+
+
+def _source(options: JobOptions, stop: threading.Event) -> tuple[NotificationSource, bool]:
+    """Where notifications come from, and whether it answers: a service tries again for ever, `once` must know now."""
+    if not options.subscription:
+        return NoNotifications(stop), True
+    source = PullSource(PubSubSpec(options.subscription, options.pubsub_endpoint))
+    if options.once:
+        try:
+            source.require_answer()
+        except NotificationsUnavailableError as error:
+            _log.error("%s; mailboxes are polled all the same", error)
+            source.close()
+            return NoNotifications(stop), False
+    return source, True
 
 
 def _stop_on_signals() -> threading.Event:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from ..io.pubsub import NoCredentialsError
 from ..io.secret_refs import SecretNotFoundError
 from ..io.vault import VaultError
 from ..transforms.errors import DealmailError
@@ -40,7 +41,10 @@ def main(argv: Sequence[str]) -> int:
         code = next(iter(getattr(error.orig, "args", ())), "")
         return _refused(1, f"the database refused ({type(error.orig).__name__} {code})")
     if options.is_local:
-        return run_local(options)
+        try:
+            return run_local(options)
+        except NoCredentialsError as error:
+            return _refused(2, str(error))
     submit(options, rest)
     return 0
 
@@ -63,3 +67,6 @@ def _quiet_libraries() -> None:
         "httplib2",
     ):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # What these two say at length io/pubsub.py says in a line: a stream that could not be opened, credentials not found.
+    for name in ("google.api_core.bidi", "google.auth"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

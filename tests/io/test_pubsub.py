@@ -16,7 +16,7 @@ from google.pubsub_v1.services.publisher.transports import PublisherGrpcTranspor
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 from pubsub_emulator import running_emulator
 
-from dealmail.io.pubsub import PubSubSpec, PullSource, _acknowledge, _pull
+from dealmail.io.pubsub import NotificationsUnavailableError, PubSubSpec, PullSource, _acknowledge, _pull
 from dealmail.sandbox.process import SandboxProcess
 from dealmail.sandbox.servers import ServerUnavailableError
 
@@ -210,3 +210,23 @@ def test_a_notification_given_back_five_times_becomes_a_dead_letter(server: Serv
 def test_what_is_no_subscription_is_refused(subscription: str, endpoint: str) -> None:
     with pytest.raises(ValueError, match="write"):
         PubSubSpec(subscription, endpoint)
+
+
+def test_what_waits_when_an_answer_is_required_is_handed_out_like_any_other(server: Server, spec: PubSubSpec) -> None:
+    server.publish(7)
+    asking = PullSource(spec)
+    asking.require_answer()
+    asking.close()  # gives it back
+    source = PullSource(spec)
+    source.require_answer()
+    taken = source.take(10, 10)
+    assert ids(taken) == [7]
+    source.ack(taken)
+    source.close()
+
+
+def test_a_subscription_that_is_not_there_is_named_when_an_answer_is_required(server: Server) -> None:
+    source = PullSource(PubSubSpec(f"{PROJECT}/subscriptions/nowhere", server.endpoint))
+    with pytest.raises(NotificationsUnavailableError, match="subscriptions/nowhere: NotFound"):
+        source.require_answer()
+    source.close()

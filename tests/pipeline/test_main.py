@@ -92,6 +92,28 @@ def test_the_job_uses_the_database_of_the_environment_and_makes_no_other(tmp_pat
     assert (tmp_path / "there.db").exists()
 
 
+NO_CREDENTIALS = {
+    "GOOGLE_APPLICATION_CREDENTIALS": "",
+    "NO_GCE_CHECK": "true",
+    "DEALMAIL_KEY": "one-key-of-more-than-16-characters",
+}
+
+
+@pytest.mark.parametrize("argv", [["--once"], []])
+def test_a_subscription_without_google_credentials_is_refused_in_one_line(argv, tmp_path):
+    done = run_job(*argv, PUSH, cwd=tmp_path, HOME=str(tmp_path), **NO_CREDENTIALS)
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, "GOOGLE_APPLICATION_CREDENTIALS" in line) == (2, True)
+
+
+def test_a_pubsub_that_nobody_serves_fails_once_with_its_name(tmp_path):
+    done = run_job("--once", PUSH, "--pubsub_endpoint=127.0.0.1:1", cwd=tmp_path, **NO_CREDENTIALS)
+    assert done.returncode == 1
+    (error,) = [line for line in done.stderr.splitlines() if " ERROR " in line]
+    assert "no notifications from projects/our-project/subscriptions/gmail: ServiceUnavailable" in error
+    assert "Traceback" not in done.stderr
+
+
 def test_options_of_the_runners_pass():
     from dealmail.pipeline.options import parse
     from dealmail.pipeline.runner_options import check_runner_options
