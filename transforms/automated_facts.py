@@ -181,24 +181,21 @@ _PREFIX: Final = r"(?:auto|ooo|out[- ]of[- ](?:the[- ])?office|fuori sede)(?=\s*
 _REPLY_SUBJECT: Final = re.compile(rf"^\W*(?:{_PROGRAM}|{_PREFIX})", re.I)
 _ENDS: Final = r"\s*(?:[:：]|[.!)\]]*$)"
 """People write about automatic replies and absences too, but seldom with nothing but a colon after the word."""
+_UNTIL: Final = r"\s*(?:[-–—(,\d]|(?:until|till?|thru|through|bis|jusqu|hasta|fino)\b)"
+"""How a program's note goes on, where it does."""
 _NAMED_SUBJECT: Final = re.compile(rf"^\W*{_PROGRAM}{_ENDS}", re.I)
 _AWAY_SUBJECT: Final = re.compile(
     rf"^\W*(?:(?:re|aw)\s*:\s*)?(?:{_PROGRAM}|{_PREFIX}|out[- ]of[- ](?:the[- ])?office|(?:i am |i'm )?(?:currently )?(?:away from|out of) (?:my|the) (?:office|desk|mail)|(?:away )?on (?:vacation|holiday|annual leave|leave)|"
-    rf"abwesen(?:heit|d)|absen(?:ce|t) du bureau|fuera de (?:la )?oficina|fuori (?:sede|ufficio)|afwezig|ausência|ausente){_ENDS}",
+    rf"abwesen(?:heit|d)|absen(?:ce|t) du bureau|fuera de (?:la )?oficina|fuori (?:sede|ufficio)|afwezig|ausência|ausente)(?:{_ENDS}|{_UNTIL})",
     re.I,
 )
 _REPLY_TEXT: Final = re.compile(
-    r"out of (?:the |my )?(?:office|town)|away from (?:my|the) (?:office|desk|mail|e-?mail)|on (?:vacation|holiday|annual leave|leave|parental|maternity)|automatic(?:ally)? (?:reply|response)|auto-?(?:reply|response)|limited access to (?:e-?mail|my)|"
+    r"out of (?:the |my )?(?:office|town)|away from (?:my|the) (?:office|desk|mail|e-?mail)|on (?:vacation|holiday|annual leave|leave|parental|maternity)|this is an? auto|limited access to (?:e-?mail|my)|"
     r"will be (?:back|returning|out|away)|nicht im (?:büro|haus)|abwesend|urlaub|absent|congés|vacaciones|in ferie",
     re.I,
 )
-_RECEIVED_TEXT: Final = re.compile(
-    r"(?:thank you|thanks) for (?:your (?:e-?mail|message|inquiry|enquiry|interest|request)|contacting|writing|reaching)|(?:have|has been) received|as soon as (?:possible|we can|i can)|get back to you|currently (?:away|unavailable|closed)|"
-    r"fuera de (?:la )?oficina|ausente|assente|fuori (?:sede|ufficio)|afwezig|vakantie|met verlof|frånvarande|fraværende|på (?:ferie|semester)|lomalla|poissa|férias|urlopie|nieobecn|в отпуске|отсутств|"
-    r"erhalten|bien reçu|ricevuto|recibido|不在|休暇|休假|外出|自動|自动|受け付け|收到",
-    re.I,
-)
-"""What such a program says besides; too common to mean anything below another subject."""
+_TOPIC: Final = re.compile(r"automatic(?:ally)? (?:reply|response)|auto-?(?:reply|response)", re.I)
+"""Said by a program of itself, and by people who write about one."""
 _ASKS: Final = re.compile(
     r"\?(?:\s|$)|\b(?:can|could|would|will) you\b|\blet me know\b|\bplease (?:send (?:me|us|it|the|that|over)|call me|sign|confirm|approve|review|tell|give|ship|pay|reply|answer)\b|"
     r"\bbitte (?:schick|send|ruf|unterschreib)|\bkönn(?:en sie|test|ten sie)\b|\b(?:pourriez|pouvez)[- ]vous\b|\bpued(?:es?|en)\b",
@@ -222,9 +219,9 @@ def _is_from_program(mail: Evidence) -> bool:
 
 
 def _is_note(mail: Evidence, *says: re.Pattern[str]) -> bool:
-    """Whether the text says what one of `says` looks for, greets nobody by name and asks for nothing."""
+    """Whether the text greets nobody by name, asks for nothing, and says what one of `says`, if any, looks for."""
     start = mail.text[:_NOTE_LENGTH]
-    return not mail.greeted and any(one.search(start) for one in says) and not _ASKS.search(start)
+    return not mail.greeted and not _ASKS.search(start) and (not says or any(one.search(start) for one in says))
 
 
 @_fact("auto-replied", "reply", "RFC 3834 section 5: Auto-Submitted: auto-replied")
@@ -263,9 +260,7 @@ def _(mail: Evidence) -> bool:
     if not mail.text:
         return False
     if _NAMED_SUBJECT.match(mail.subject):
-        if _is_from_program(mail):
-            return True
-        return _is_note(mail, _REPLY_TEXT, _RECEIVED_TEXT)
+        return _is_from_program(mail) or _is_note(mail)
     return bool(_AWAY_SUBJECT.match(mail.subject)) and not mail.has_quote and _is_note(mail, _REPLY_TEXT)
 
 
@@ -274,8 +269,10 @@ def _(mail: Evidence) -> bool:
     if not mail.text:
         return False
     if _says_automatic(mail):
-        return bool(_REPLY_TEXT.search(mail.text[:_NOTE_LENGTH]))
-    return _is_from_program(mail) and bool(_ABOUT_ABSENCE.search(mail.subject)) and _is_note(mail, _REPLY_TEXT)
+        start = mail.text[:_NOTE_LENGTH]
+        return bool(_REPLY_TEXT.search(start) or _TOPIC.search(start))
+    about = _is_from_program(mail) and _ABOUT_ABSENCE.search(mail.subject)
+    return bool(about) and _is_note(mail, _REPLY_TEXT)
 
 
 _ABOUT_ABSENCE: Final = re.compile(r"out of (?:the )?office|vacation|holiday|away|absen|urlaub|ooo", re.I)

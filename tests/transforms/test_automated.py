@@ -285,6 +285,25 @@ def test_case_91_where_a_field_says_so_too_no_greeting_makes_an_automatic_reply_
     assert judge(evidence(headers, "Hi Alice,\n\nI read your mail on Monday.\n")).kind == "reply"
 
 
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "Out of office until 3 March",
+        "Out of the office - back on 3 March",
+        "Abwesend bis 3. März",
+        "On leave (3 March)",
+    ],
+)
+def test_case_91_an_absence_with_its_end_in_the_subject_needs_the_text_too(subject):
+    assert judge(evidence({"Subject": subject}, AWAY)).signals == ("away-subject",)
+    assert judge(evidence({"Subject": subject}, "Please sign the contract before.\n\nJane\n")).kind is None
+
+
+def test_case_91_a_program_that_says_nothing_of_an_absence_is_known_by_its_subject():
+    verdict = judge(evidence({"Subject": "Auto-Response: your mail"}, "Our office opens at nine.\n"))
+    assert verdict.signals == ("away-subject",)
+
+
 @pytest.mark.parametrize("field", [{"X-Auto-Response-Suppress": "All"}, {"Precedence": "bulk"}])
 def test_case_91_an_away_note_of_a_program_under_a_subject_of_its_own_is_dropped(field):
     assert judge(evidence({"Subject": "I am on holiday until 3 March", **field}, AWAY)).signals == ("away-note",)
