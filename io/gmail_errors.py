@@ -64,6 +64,13 @@ class NotConnectedError(MailboxError):
     state = "consent_wanted"
 
 
+MAILBOX_ERRORS: Final[dict[str, type[MailboxError]]] = {
+    kind.__name__: kind
+    for kind in (ScopeMissingError, NotConnectedError, ConsentRevokedError, AdminPolicyError, NoGmailError)
+}
+"""By the name that the ledger keeps of a message's last failure."""
+
+
 class GmailRequestError(TerminalError):
     """Gmail says that this request can never work (400 and its kin)."""
 

@@ -17,7 +17,7 @@ from google.oauth2 import service_account
 from . import schema, secret_refs
 from .database import Database
 from .gmail import GOOGLE, SCOPE, Gmail
-from .gmail_errors import NotConnectedError
+from .gmail_errors import MAILBOX_ERRORS, NotConnectedError
 from .vault import Vault
 
 Kind = Literal["oauth", "delegated"]
@@ -171,11 +171,23 @@ def store_credential(
     database: Database, vault: Vault, connection: sa.Connection, team_id: str, mailbox_id: str, kind: Kind, values: dict[str, Any],
     now: dt.datetime,
 ) -> None:  # fmt: skip
-    """Keep a credential, sealed, in place of any older one."""
+    """Keep a credential, sealed, in place of any older one.
+
+    What was refused under the older one, or is still being read with it, is read anew: its refusal must not speak against this.
+    """
     row = {
         "mailbox_id": mailbox_id, "team_id": team_id, "kind": kind, "ciphertext": vault.seal(mailbox_id, values), "updated_at": now,
     }  # fmt: skip
     database.upsert(connection, schema.credential, [row], ["kind", "ciphertext", "updated_at"])
+    message = schema.message.c
+    connection.execute(
+        sa.update(schema.message)
+        .where(
+            message.mailbox_id == mailbox_id, message.team_id == team_id, message.state == "pending",
+            sa.or_(message.lease.is_not(None), message.error_class.in_(sorted(MAILBOX_ERRORS))),
+        )
+        .values(lease=None, lease_until=None, not_before=None, phase=None, error_class=None)
+    )  # fmt: skip
 
 
 def missing_scopes(granted: Sequence[str]) -> list[str]:

@@ -6,15 +6,16 @@ import dataclasses
 import datetime as dt
 import random
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 
-from ..transforms.errors import GmailQuotaError
+from ..transforms.errors import GmailQuotaError, GmailUnavailableError, TokenRefreshError
 from ..transforms.records import ClaimedMessage
 from . import listings, mailboxes, schema
 from .database import Database
-from .ledger import Ledger
+from .gmail_errors import MAILBOX_ERRORS
+from .ledger import BLOCKED, Ledger
 from .ledger_changes import set_rows
 from .listings import Listing
 from .mailboxes import Mailboxes, MailboxRow
@@ -26,7 +27,22 @@ PACED: Final = "paced"
 _BATCHES_UNDER_WAY: Final = 2
 """Of a mailbox's old mail: more would only fill the queues before its reading, where live mail has to pass."""
 
+_LOOK_AFTER_RETRY: Final = dt.timedelta(seconds=2)
+"""When a mailbox that was blocked for its messages is looked at after these were asked for once more."""
+
+_OUTAGES: Final = (TokenRefreshError.__name__, GmailUnavailableError.__name__)
+
 _message = schema.message.c
+
+
+class _Refused(NamedTuple):
+    """Until when the soonest of the messages waits (None: none does any more), and how often the least unlucky has failed."""
+
+    until: dt.datetime | None
+    failures: int
+
+
+_NEVER: Final = _Refused(None, -1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +89,9 @@ class Leasing:
         """Lease what the quota has room for, of old mail at most `old_messages` (None: a batch).
 
         After a push live mail alone: old mail waits for its own turn.
+
+        Raises:
+            MailboxError: a message was refused for a reason that is its whole mailbox's. Nothing is leased.
         """
         now, cost = self._now(), self._limits.get
 
@@ -80,15 +99,11 @@ class Leasing:
             current = mailboxes.lock(self._database, connection, mailbox.id)
             if not current.import_on:
                 return []
-            refused_until = connection.scalar(
-                sa.select(sa.type_coerce(sa.func.min(_message.not_before), schema.UtcDateTime())).where(
-                    _message.mailbox_id == current.id, _message.state == "pending", _message.not_before > now,
-                    _message.error_class == GmailQuotaError.__name__,
-                )
-            )  # fmt: skip
-            if refused_until is not None:
+            refused = self._refused(connection, current, now)
+            is_retried = self._meet_mailbox_errors(connection, current, refused)
+            if (until := refused.get(GmailQuotaError.__name__, _NEVER).until) is not None:
                 # Gmail refused a message of this mailbox for quota: asking for others would only be refused, too.
-                self.set_state(connection, current, "quota_delayed", GmailQuotaError.__name__, refused_until)
+                self.set_state(connection, current, "quota_delayed", GmailQuotaError.__name__, until)
                 return []
             claimed = self._take(connection, current, now, live_only=live_only, old_messages=old_messages)
             # The room was read without a lock; the debit is the word that counts when several workers ask at once.
@@ -103,15 +118,52 @@ class Leasing:
                 and self._ledger.has_claimable(connection, current, now, live_only=old_messages == 0)
             )  # fmt: skip
             walks = listings.unfinished(connection, current.id)
-            trouble = next((walk.trouble for walk in walks if walk.trouble), "")
+            outages = (name for name in _OUTAGES if refused.get(name, _NEVER).failures == 0)
+            trouble = next((walk.trouble for walk in walks if walk.trouble), "") or next(outages, "")
             state = "first_sync" if self._is_syncing(connection, current.id, walks) else "live"
             if trouble.startswith(GmailQuotaError.__name__):
                 state = "quota_delayed"
             wait = now + dt.timedelta(seconds=2 + self._jitter.random()) if paced else None
             self.set_state(connection, current, state, PACED if paced else trouble, wait)
+            if is_retried:
+                mailboxes.look_soon(connection, current.id, now + _LOOK_AFTER_RETRY)
             return claimed
 
         return self._database.transaction(work)
+
+    @staticmethod
+    def _refused(connection: sa.Connection, current: MailboxRow, now: dt.datetime) -> dict[str, _Refused]:
+        """The refusals that pending messages wait for, where they may be their mailbox's trouble: by the error's name."""
+        soonest = sa.func.min(sa.case((_message.not_before > now, _message.not_before)))
+        query = (
+            sa.select(_message.error_class, sa.type_coerce(soonest, schema.UtcDateTime()), sa.func.min(_message.failures))
+            .where(
+                _message.mailbox_id == current.id, _message.state == "pending", _message.not_before.is_not(None),
+                _message.error_class.in_([GmailQuotaError.__name__, *_OUTAGES, *MAILBOX_ERRORS]),
+                sa.or_(_message.lease_until.is_(None), _message.lease_until <= now),
+            )
+            .group_by(_message.error_class)
+        )  # fmt: skip
+        return {name: _Refused(until, failures) for name, until, failures in connection.execute(query)}
+
+    @staticmethod
+    def _meet_mailbox_errors(connection: sa.Connection, current: MailboxRow, refused: dict[str, _Refused]) -> bool:
+        """What history allows and messages are refused for blocks the mailbox, too; a blocked one tries again when it is looked at.
+
+        Returns whether it does.
+        """
+        names = sorted(MAILBOX_ERRORS.keys() & refused.keys())
+        if not names:
+            return False
+        just_now = [name for name in names if refused[name].until is not None]
+        if just_now or current.state not in BLOCKED:
+            name = (just_now or names)[0]
+            raise MAILBOX_ERRORS[name](f"get: {name}")
+        again = sa.update(schema.message).where(
+            _message.mailbox_id == current.id, _message.state == "pending", _message.error_class.in_(names)
+        )
+        connection.execute(again.values(not_before=None, phase=None, error_class=None))
+        return True
 
     def _take(
         self,

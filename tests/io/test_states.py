@@ -66,7 +66,11 @@ GMAIL = [
     Row("messages.list", 403, "forbidden", "Metadata scope does not support 'q' parameter", "reconsent", "ScopeMissingError"),
     Row("messages.get", 403, "rateLimitExceeded", "Quota exceeded for quota metric 'Queries'", "quota_delayed", QUOTA),
     Row("messages.get", 429, "rateLimitExceeded", "Too many concurrent requests for user", "quota_delayed", QUOTA),
-    Row("messages.get", 500, "backendError", "", "live", ""),
+    Row("messages.get", 403, "insufficientPermissions", "Metadata scope doesn't allow format FULL", "reconsent", "ScopeMissingError"),
+    Row("messages.get", 403, "domainPolicy", "", "admin_blocked", "AdminPolicyError"),
+    Row("messages.get", 400, "failedPrecondition", "Mail service not enabled", "no_gmail", "NoGmailError"),
+    Row("messages.get", 401, "authError", "Invalid Credentials", "live", SIGN_IN),
+    Row("messages.get", 500, "backendError", "", "live", OUTAGE),
     Row("messages.get", 404, "notFound", "Requested entity was not found.", "live", ""),
     Row("watch", 403, "forbidden", "Error sending test message to Cloud PubSub: User not authorized", "live", ""),
     Row("watch", 404, "notFound", "Resource not found (resource=topic)", "live", ""),
@@ -149,6 +153,54 @@ def test_each_refusal_of_gmail_has_its_state(gmails: Any, row: Row) -> None:
     assert (gmails.row(alice).state, gmails.row(alice).state_reason) == ("live", "")
     if (row.method, row.why) == ("history.list", ""):
         assert gmails.row(alice).expired_cursors == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "message", "state"),
+    [
+        (403, "insufficientPermissions", "Metadata scope doesn't allow format FULL", "reconsent"),
+        (403, "domainPolicy", "", "admin_blocked"),
+        (400, "failedPrecondition", "Mail service not enabled", "no_gmail"),
+    ],
+)
+def test_what_messages_alone_are_refused_for_blocks_their_mailbox(
+    gmails: Any, code: int, reason: str, message: str, state: str
+) -> None:
+    """History goes on to work all the while: by that alone the mailbox would be live."""
+    alice = gmails.connect("alice")
+    gmails.sync(alice)
+    mails = [gmails.deliver(alice)]
+    refuse(gmails, alice, Row("messages.get", code, reason, message, state, ""))
+    gmails.settle(gmails.claim(alice, "push"))
+    begun, shown = gmails.clock(), list[str]()
+    while gmails.clock() - begun < dt.timedelta(hours=2):
+        for due in gmails.register.due(gmails.clock()):
+            gmails.settle(gmails.claim(due.mailbox_id, due.reason))
+        shown.append(gmails.row(alice).state)
+        gmails.advance(seconds=30)
+        if len(shown) == 100:
+            mails.append(gmails.deliver(alice))
+    assert shown[3:].count(state) >= 0.9 * len(shown)
+    asked = gmails.client.counters()["by_mailbox"][gmails.address(alice)]
+    assert asked["messages.get"] <= 20  # once at each poll, and none while its user has to act
+    come_back(gmails, alice, 16)
+    assert gmails.outcomes(alice) == dict.fromkeys(mails, "customer")
+    assert (gmails.row(alice).state, gmails.row(alice).state_reason) == ("live", "")
+
+
+def test_a_message_refused_under_an_older_consent_speaks_against_no_newer_one(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    gmails.sync(alice)
+    new = gmails.deliver(alice)
+    refuse(gmails, alice, Row("messages.get", 403, "insufficientPermissions", "", "reconsent", ""))
+    ends = gmails.read(gmails.claim(alice, "push"))
+    sign_in = SignIn(gmails.database, gmails.vault, gmails.settings, gmails.clock)
+    sign_in.grant(alice, gmails.client.grant(gmails.address(alice)), [], "alice")
+    gmails.sales.settlements.settle(ends)
+    gmails.client.set_faults()
+    gmails.sync(alice)
+    assert gmails.outcomes(alice) == {new: "customer"}
+    assert gmails.row(alice).state == "live"
 
 
 @pytest.mark.parametrize(
