@@ -1,7 +1,8 @@
 """The body of a mail as plain text that reads like the mail.
 
 Policies for what is not plain text or HTML, each with a flag: attached messages, calendar parts and TNEF are attachments, and
-attachments are not read; what is encrypted stays unread; of a signed mail the signed part is read.
+attachments are not read; what is encrypted stays unread; of a signed mail the signed part is read where it lies open
+(multipart/signed), and not where S/MIME encloses it in the signature (signed-data).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ CALENDAR: Final = "attached.calendar"
 TNEF: Final = "attached.tnef"
 ENCRYPTED: Final = "encrypted"
 SIGNED: Final = "signed"
+SIGNED_UNREAD: Final = "signed.unread"
 STUB: Final = "stub.html_taken"
 FLAGS: Final[dict[str, str]] = {
     TEXT_CUT: "the text was longer than the store takes and was cut",
@@ -42,6 +44,7 @@ FLAGS: Final[dict[str, str]] = {
     TNEF: "an Outlook winmail.dat was there; it is not read",
     ENCRYPTED: "the body, or a part of it, is encrypted (S/MIME or OpenPGP) and was not read",
     SIGNED: "the body is signed (S/MIME or OpenPGP); the signature was not checked",
+    SIGNED_UNREAD: "the body, or a part of it, is enclosed in its signature (S/MIME signed-data) and was not read",
     STUB: "the plain text only pointed to the HTML, so the HTML was taken",
     "html.cut": "the HTML was too long and was cut before it was converted",
     "html.reduced": "the HTML was built to exhaust a parser; its links and some structure are lost",
@@ -292,7 +295,7 @@ class _Reader:
         ):
             self.flags.append(TNEF)
         elif kind in {"application/pkcs7-mime", "application/x-pkcs7-mime"}:
-            self.flags.append(SIGNED if "signed-data" in part.header("content-type").lower() else ENCRYPTED)
+            self.flags.append(SIGNED_UNREAD if "signed-data" in part.header("content-type").lower() else ENCRYPTED)
         elif kind in _WORDS:
             if not root and _attached(part, named_too=self.named_parts_too):
                 return []
@@ -364,7 +367,8 @@ def parameter(value: str, name: str) -> str:
 def unflow(text: str, *, delsp: bool = False) -> str:
     """text/plain of format=flowed with its soft line breaks undone (RFC 3676 section 4); `delsp` as in section 4.1.
 
-    The signature separator "-- " is no soft break, and lines join only within one quoting depth.
+    The signature separator "-- " is no soft break, and lines join only within one quoting depth. A > that a stuffed space keeps from
+    being a quote (section 4.4) gets a no-break space for it, which says the same to whoever reads the text next.
     """
     lines: list[str] = []
     pending: list[str] | None = None
@@ -390,4 +394,6 @@ def unflow(text: str, *, delsp: bool = False) -> str:
 
 
 def _quoted(line: str, depth: int) -> str:
-    return f"{'>' * depth} {line}" if depth else line
+    if depth:
+        return f"{'>' * depth} {line}"
+    return f"\xa0{line}" if line.lstrip(" ").startswith(">") else line

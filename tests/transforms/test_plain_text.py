@@ -55,6 +55,7 @@ HTML = part("text/html", "<p>Hello in <b>HTML</b></p>")
         (part("multipart/signed", b"", PLAIN, part("application/pkcs7-signature", b"x")), "Hello in plain text", ("signed",)),
         (part("multipart/encrypted", b"", part("application/pgp-encrypted", b"Version: 1")), "", ("encrypted",)),
         (part("application/pkcs7-mime", b"x", content_type="application/pkcs7-mime; smime-type=enveloped-data"), "", ("encrypted",)),
+        (part("application/pkcs7-mime", b"x", content_type="application/pkcs7-mime; smime-type=signed-data"), "", ("signed.unread",)),
         (part("multipart/mixed", b"", PLAIN, part("application/ms-tnef", b"x", filename="winmail.dat")), "Hello in plain text", ("attached.tnef",)),
         (part("multipart/mixed", b"", PLAIN, part("message/rfc822", b"", part("text/plain", "inner"))), "Hello in plain text", ("attached.message",)),
     ],
@@ -168,8 +169,12 @@ def test_format_flowed_joins_soft_breaks_only():
     assert unflow("> a \nb") == "> a \nb"
     assert unflow("x\n-- \nsig \nend") == "x\n-- \nsig end"
     assert unflow(" From me") == "From me"
+    assert unflow(" >a \nb\n  > c\n> d") == "\xa0>a b\n\xa0 > c\n> d"
     flowed = part("text/plain", "one \ntwo", content_type="text/plain; format=flowed; delsp=no")
     assert read(flowed).text == "one two"
+    stuffed = part("text/plain", "Mind:\n >not a quote\n> a quote", content_type="text/plain; format=flowed")
+    answer = read(stuffed)
+    assert [answer.text[span.start : span.end] for span in answer.spans] == ["> a quote"]
 
 
 @given(
