@@ -100,8 +100,12 @@ class _Import:
         self._owners: set[str] = set()
         self._new_users: dict[str, str] = {}
         self._turned_off: list[str] = []
-        self._wanted: dict[sa.Table, dict[str, tuple[int, str]]] = defaultdict(dict)
-        self._keys: dict[sa.Table, set[Key]] = defaultdict(set)
+        self._wanted: dict[sa.Table, dict[str, list[tuple[int, str]]]] = defaultdict(dict)
+        self._keys: dict[sa.Table, dict[Key, int]] = defaultdict(dict)
+        """What the file names, with a digest of what it says of it."""
+        self._problems: list[tuple[int, str]] = []
+        self._misread: set[str] = set()
+        """Ids and addresses of lines with mistakes: that there is no such record would be one mistake said twice."""
 
     def run(self, text: str, team_name: str, *, replace: bool) -> CrmImport:
         team = schema.team.c
@@ -110,7 +114,8 @@ class _Import:
         chosen = sa.select(team.crm_version).where(team.id == self._team_id).with_for_update()
         version = self._connection.execute(chosen).scalar_one()
         self._read(text)
-        self._check_references()
+        if self._problems:
+            raise CrmFileError([f"line {line}, {what}" for line, what in sorted(self._problems)])
         if replace:
             for table in _TABLES:
                 self._remove_absent(table)
@@ -127,30 +132,49 @@ class _Import:
     def _read(self, text: str) -> None:
         deals: list[tuple[int, Row]] = []
         waiting: dict[sa.Table, dict[Key, Row]] = defaultdict(dict)
-        for line, rows in crm_csv.read_rows(text):
-            for table, row in rows:
+        is_whole = True
+        for line in crm_csv.read_lines(text):
+            self._problems += [(line.number, problem) for problem in line.problems]
+            if line.problems:
+                self._misread |= {line.id, *(row["address"] for _, row in line.rows if row.get("address"))}
+            is_whole = not line.is_broken
+            for table, row in line.rows:
                 row["team_id"] = self._team_id
-                self._note_references(table, row, line)
+                self._note_references(table, row, line.number)
                 if table is schema.opportunity:
-                    deals.append((line, row))
+                    deals.append((line.number, row))
+                if line.problems or not self._is_said_once(table, row, line.number) or table is schema.opportunity:
                     continue
                 key = _key(table, row)
                 if table is schema.user_address and key in waiting[table]:
-                    same = waiting[table][key]["user_id"] == row["user_id"]
-                    row["is_primary"] |= same and waiting[table][key]["is_primary"]
+                    row["is_primary"] |= waiting[table][key]["is_primary"]
                 waiting[table][key] = row
                 if len(waiting[table]) >= _CHUNK:
                     self._merge(table, waiting.pop(table))
         for table, left in waiting.items():
             self._merge(table, left)
+        if not is_whole:  # what it names cannot be told
+            return
         self._resolve_owners(deals)
+        self._check_references()
+        if self._problems:
+            return
         latest = {_key(schema.opportunity, row): row for _, row in deals}
         for keys in _chunks(list(latest)):
             self._merge(schema.opportunity, {key: latest[key] for key in keys})
 
+    def _is_said_once(self, table: sa.Table, row: Row, line: int) -> bool:
+        """Whether no earlier line says otherwise of the same record; where one does, that is a mistake."""
+        key = _key(table, row)
+        told = hash(tuple(value for name, value in row.items() if name != "is_primary"))
+        if self._keys[table].setdefault(key, told) == told:
+            return True
+        column = table.primary_key.columns.keys()[-1]
+        self._problems.append((line, f"column {column}: an earlier line says something else of the same {table.name}"))
+        return False
+
     def _merge(self, table: sa.Table, rows: dict[Key, Row]) -> None:
         """Insert what is new and update what differs."""
-        self._keys[table].update(rows)
         change = self._changes[table.name]
         query = sa.select(table).where(table.c.team_id == self._team_id, _among(table, list(rows)))
         found = {_key(table, row): dict(row) for row in self._connection.execute(query).mappings()}
@@ -175,7 +199,7 @@ class _Import:
             self._database.insert_new(self._connection, table, changed)
 
     def _remove_absent(self, table: sa.Table) -> None:
-        keep = self._keys[table]
+        keep = set(self._keys[table])
         mailbox = schema.mailbox.c
         if table in (schema.user, schema.user_address):
             column = mailbox.user_id if table is schema.user else mailbox.address
@@ -218,19 +242,17 @@ class _Import:
         targets = {"account_id": schema.account, "user_id": schema.user, "converted_contact_id": schema.contact}
         for column, target in targets.items():
             if row.get(column):
-                self._wanted[target].setdefault(row[column], (line, column))
+                places = self._wanted[target].setdefault(row[column], [])
+                if len(places) < crm_csv.MAX_PROBLEMS:
+                    places.append((line, column))
 
     def _check_references(self) -> None:
-        problems = []
         for table, wanted in self._wanted.items():
             for ids in _chunks(list(wanted)):
                 query = sa.select(table.c.id).where(table.c.team_id == self._team_id, table.c.id.in_(ids))
-                known = set(self._connection.scalars(query))
-                problems += [(*wanted[one], table.name) for one in ids if one not in known]
-        if problems:
-            raise CrmFileError(
-                [f"line {line}, column {column}: no such {name}" for line, column, name in sorted(problems)]
-            )
+                known = self._misread.union(self._connection.scalars(query))
+                for line, column in (place for one in ids if one not in known for place in wanted[one]):
+                    self._problems.append((line, f"column {column}: no such {table.name}"))
 
     def _resolve_owners(self, deals: Sequence[tuple[int, Row]]) -> None:
         """An owner is a user's id or one of their addresses."""
@@ -243,13 +265,11 @@ class _Import:
                 address.team_id == self._team_id, address.address.in_(named)
             )
             ids |= {str(row[0]): str(row[1]) for row in self._connection.execute(query)}
-        problems = []
         for line, row in deals:
-            if row["owner_user_id"] and row["owner_user_id"] not in ids:
-                problems.append(f"line {line}, column owner: no such user")
-            row["owner_user_id"] = ids.get(row["owner_user_id"])
-        if problems:
-            raise CrmFileError(problems)
+            owner = row["owner_user_id"]
+            if owner and owner not in ids and owner not in self._misread:
+                self._problems.append((line, "column owner: no such user"))
+            row["owner_user_id"] = ids.get(owner)
 
     # --- what a change sets in motion ------------------------------------------------------------------------------
     def _note_effects(self, table: sa.Table, old: Row | None, new: Row | None) -> None:

@@ -99,6 +99,24 @@ def test_mistakes_are_named_together_without_their_values(sales: Any) -> None:
     assert str(caught.value).splitlines()[1:] == [
         "line 13, column address: no e-mail address",
         "line 14, column kind: none of user, user_address, own_domain, account, account_domain, contact, lead, opportunity, blocked",
+        "line 15, column account_id: no such account",
+    ]
+    with pytest.raises(CrmFileError) as caught:
+        load(
+            sales,
+            "kind,id,address,account_id,opened_on,closed_on,is_open,owner\nopportunity,o1,,nobody,soon,later,perhaps,missing\n"
+            "contact,c1,no-address,missing\nuser,u1,no-address\nopportunity,o2,,a1,2026-01-05,,,u1\naccount,a1,too,many,,,,,cells\n",
+        )
+    assert str(caught.value).splitlines()[1:] == [
+        "line 2, column account_id: no such account",
+        "line 2, column closed_on: no date of the form YYYY-MM-DD",
+        "line 2, column is_open: neither true nor false",
+        "line 2, column opened_on: no date of the form YYYY-MM-DD",
+        "line 2, column owner: no such user",
+        "line 3, column account_id: no such account",
+        "line 3, column address: no e-mail address",
+        "line 4, column address: no e-mail address",
+        "line 6, column 9: the line has 9 cells, the header 8",
     ]
     with pytest.raises(CrmFileError, match=r"line 13, column account_id: no such account$"):
         load(sales, FILE + "contact,c8,,x@y.example,,a9,,,,,,,\n")
@@ -114,6 +132,30 @@ def test_mistakes_are_named_together_without_their_values(sales: Any) -> None:
     assert crm_stamps(sales.database) == [("t1", 0)]
 
 
+@pytest.mark.parametrize(
+    ("line", "other", "column"),
+    [
+        ("contact,c1,Zoe,zoe@acme.example", "contact,c1,Zoe,quint@acme.example", "id"),
+        ("account,a1,Acme", "account,a1,Beta", "id"),
+        ("user,u1,Alice", "user,u1,Bob", "id"),
+        ("opportunity,o1,Deal,,,a1,2026-01-05", "opportunity,o1,Deal,,,a1,2026-02-05", "id"),
+        ("user_address,,,a@b.example,,,,u1", "user_address,,,a@b.example,,,,u2", "address"),
+    ],
+)
+def test_no_line_takes_an_earlier_ones_place_unsaid(sales: Any, line: str, other: str, column: str) -> None:
+    head = "kind,id,name,address,domain,account_id,opened_on,user_id\naccount,a1,Acme\nuser,u1,Alice\nuser,u2,Bob\n"
+    assert load(sales, f"{head}{line}\n{line}\n").version == 1
+    before = sales.dump(*CRM)
+    with pytest.raises(CrmFileError, match=rf"line \d, column {column}: an earlier line says something else"):
+        load(sales, f"{head}{line}\n{other}\n")
+    assert sales.dump(*CRM) == before
+
+
+def test_an_account_may_name_its_domains_line_by_line(sales: Any) -> None:
+    load(sales, "kind,id,name,domain\naccount,a1,Acme,acme.example\naccount,a1,Acme,acme.test\n")
+    assert [row[1] for row in sales.dump(schema.account_domain)["account_domain"]] == ["acme.example", "acme.test"]
+
+
 def test_a_block_is_stored_as_it_is_compared(sales: Any) -> None:
     load(
         sales, "kind,pattern\nblocked,*.München.de\nblocked,https://www.Rival.example/?x=1\nblocked,*@Private.example\n"
@@ -127,7 +169,7 @@ def test_a_block_is_stored_as_it_is_compared(sales: Any) -> None:
 
 def test_a_quotation_mark_that_is_not_closed_swallows_no_lines(sales: Any) -> None:
     text = 'kind,id,name\nuser,u1,Alice\nuser,u2,"Bob\nuser,u3,Eve\n'
-    with pytest.raises(CrmFileError, match=r"line 3: a quotation mark is opened and not closed"):
+    with pytest.raises(CrmFileError, match=r"line 3, a quotation mark is opened and not closed"):
         load(sales, text)
     assert all(rows == [] for rows in sales.dump(*CRM).values())
 
