@@ -190,7 +190,7 @@ _AWAY_SUBJECT: Final = re.compile(
     re.I,
 )
 _REPLY_TEXT: Final = re.compile(
-    r"out of (?:the |my )?(?:office|town)|away from (?:my|the) (?:office|desk|mail|e-?mail)|on (?:vacation|holiday|annual leave|leave|parental|maternity)|this is an? auto|limited access to (?:e-?mail|my)|"
+    r"out of (?:the |my )?(?:office|town)|away from (?:my|the) (?:office|desk|mail|e-?mail)|on (?:vacation|holiday|annual leave|leave|parental|maternity)|this is an? auto(?:matic )?-?(?:reply|response)|limited access to (?:e-?mail|my)|"
     r"will be (?:back|returning|out|away)|nicht im (?:büro|haus)|abwesend|urlaub|absent|congés|vacaciones|in ferie",
     re.I,
 )

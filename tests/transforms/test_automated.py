@@ -341,6 +341,16 @@ def test_subjects_that_only_sound_like_away_notes_are_kept(subject):
     assert judge(evidence({"Subject": subject})).kind is None
 
 
+def test_case_91_a_robots_note_that_says_it_is_automated_is_no_reply():
+    headers = {
+        "Auto-Submitted": "auto-generated",
+        "From": "Acme <no-reply@acme.example>",
+        "Subject": "Remittance advice 7",
+    }
+    text = "Dear supplier,\n\nthis is an automated message. Payment of EUR 42.00 for invoice 7 has been sent.\n"
+    assert judge(evidence(headers, text)).kind == "transactional"
+
+
 # --- case 92: roles ---------------------------------------------------------------------------------------------------
 
 
