@@ -13,11 +13,13 @@ import sqlalchemy as sa
 from consistency import amiss
 
 from dealmail.io import schema
+from dealmail.io.audit import Audit
 from dealmail.io.consent_flow import SignIn, SignInError
 from dealmail.io.endings import same_account
 from dealmail.io.erasure import Erasing, Erasure
 from dealmail.io.google_signin import missing_scopes
 from dealmail.io.opt_out import forget_opted_out
+from dealmail.io.quota import Quota
 from dealmail.io.vault import Digests, Vault
 
 SECONDS = dt.timedelta(seconds=20)
@@ -245,3 +247,50 @@ def test_the_consent_log_only_grows(gmails: Any, sign_in: Any) -> None:
         "granted", "import_on", "refused", "import_off", "revoked", "granted", "import_on", "import_off",
     ]  # fmt: skip
     assert [row.actor for row in log()][-3:] == ["bob", "bob", "dealmail"]
+
+
+@pytest.mark.parametrize("longer", [True, False])
+def test_after_another_account_has_come_nothing_of_it_is_missing_and_nothing_of_the_old_one_waits(
+    gmails: Any, sign_in: SignIn, longer: bool
+) -> None:
+    """At the sandbox they are two accounts; here both spellings are one address, so it is as if the old one had been made anew."""
+    both = [f"pat.{gmails.domain}@{host}.com" for host in ("googlemail", "gmail")]
+    for address in both:
+        gmails.client.add_mailbox(address)
+    both.sort(key=lambda address: int(gmails.client.dump(address)[address]["historyId"]), reverse=not longer)
+    old, new = both
+    box = gmails.mailboxes.add("t1", "u1", old).id
+    sign_in.grant(box, gmails.client.grant(old), [], "pat")
+    gmails.mailboxes.turn_on(box, "pat")
+
+    def arrive(address: str, count: int) -> set[str]:
+        found = set()
+        for n in range(count):
+            at = gmails.clock() - dt.timedelta(hours=n + 1)
+            raw = (
+                f"From: pat@customer.example\r\nSubject: Offer\r\nMessage-ID: <{n}.{count}.{address}>\r\n\r\nHello\r\n"
+            )
+            found.add(gmails.client.deliver(address, raw.encode(), ["INBOX"], int(at.timestamp() * 1000)))
+        return found
+
+    imported = arrive(old, 3)
+    gmails.sync(box)
+    waiting_still = arrive(old, 2)
+    assert {claim.gmail_id for claim in gmails.claim(box, "push")} == waiting_still  # and here the worker died
+    cursor = gmails.row(box).history_id
+    theirs = arrive(new, 4)
+    sign_in.grant(box, gmails.client.grant(new), [], "pat")
+    assert gmails.row(box).history_id == (cursor if longer else None)
+    later = arrive(new, 1)
+    gmails.advance(minutes=5)
+    gmails.sync(box)
+    gmails.advance(minutes=5)
+    gmails.sync(box)
+    found = gmails.outcomes(box)
+    assert {mail: found[mail] for mail in theirs | later} == dict.fromkeys(theirs | later, "customer")
+    assert {mail: found[mail] for mail in waiting_still} == dict.fromkeys(waiting_still, "gone.not_found")
+    audited = Audit(gmails.database, gmails.accounts, Quota(gmails.database), gmails.clock).run(box, repair=True)
+    assert (audited.completeness, audited.in_gmail, set(audited.stale)) == (100.0, len(theirs | later), imported)
+    found = gmails.outcomes(box)
+    assert {mail: found[mail] for mail in imported} == dict.fromkeys(imported, "gone.deleted")
+    assert "pending" not in found.values()
