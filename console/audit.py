@@ -50,7 +50,7 @@ def audit(settings: Settings, mailbox: str | None, repair: bool, format_: Format
     from ..io.audit import Audit
     from ..io.google_signin import GmailAccounts
     from ..io.mailboxes import Mailboxes
-    from ..io.quota import Quota
+    from ..io.quota import Quota, kept_limits
     from ..transforms.errors import DealmailError, StoreUnavailableError
 
     clean = True
@@ -61,7 +61,7 @@ def audit(settings: Settings, mailbox: str | None, repair: bool, format_: Format
             wanted = mailbox_named(database, team_id, mailbox)["id"]
             boxes = [box for box in Mailboxes(database, utc_now).all(team_id) if box.id == wanted]
         accounts = GmailAccounts(database, open_vault(settings), google_settings(settings), utc_now)
-        auditor = Audit(database, accounts, Quota(database), utc_now)
+        auditor = Audit(database, accounts, Quota(database, kept_limits(database)), utc_now)
         for box in boxes:
             found, error = None, "the first sync has not begun"
             try:

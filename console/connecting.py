@@ -56,8 +56,10 @@ def open_vault(settings: Settings) -> Vault:
 def open_sign_in(settings: Settings, database: Database, client_secret: str = "") -> SignIn:
     """What connects and disconnects mailboxes, as the settings say."""
     from ..io.consent_flow import SignIn
+    from ..io.quota import Quota, kept_limits
 
-    return SignIn(database, open_vault(settings), google_settings(settings, client_secret), utc_now)
+    quota = Quota(database, kept_limits(database))
+    return SignIn(database, open_vault(settings), google_settings(settings, client_secret), utc_now, quota)
 
 
 def user_of(database: Database, team_id: str, address: str) -> str:
@@ -168,7 +170,7 @@ def forget_at_google(settings: Settings, database: Database, team_id: str, turne
     """For mailboxes whose import a CRM file has turned off or given to another user: what `dealmail import off` does besides."""
     from ..io.endings import Endings, waiting
     from ..io.mailboxes import Mailboxes
-    from ..io.quota import Quota
+    from ..io.quota import Quota, kept_limits
 
     boxes = Mailboxes(database, utc_now)
     for mailbox in turned_off:
@@ -178,7 +180,8 @@ def forget_at_google(settings: Settings, database: Database, team_id: str, turne
         for mailbox in turned_off:
             _disconnect(sign_in, boxes, mailbox)
     if left := waiting(database, team_id=team_id):
-        endings = Endings(database, open_vault(settings), google_settings(settings), Quota(database), utc_now)
+        quota = Quota(database, kept_limits(database))
+        endings = Endings(database, open_vault(settings), google_settings(settings), quota, utc_now)
         for ending in left:
             endings.finish(ending)
 

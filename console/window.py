@@ -17,7 +17,7 @@ from ..io.gmail import Gmail
 from ..io.google_signin import GmailAccounts
 from ..io.mailboxes import MailboxRow
 from ..io.message_reader import GmailMessageReader
-from ..io.quota import Quota, QuotaLimits
+from ..io.quota import Quota, QuotaLimits, kept_limits
 from ..transforms.errors import GmailQuotaError, MalformedMessageError
 from ..transforms.normalize_messages import normalize
 from ..transforms.records import ClaimedMessage, Decision, Failure, FetchedMessage, NormalizedMessage
@@ -64,7 +64,7 @@ class Window:
         self._accounts = accounts
         self._box = box
         self._limit = limit
-        self._quota = Quota(database, quota)
+        self._quota = Quota(database, quota or kept_limits(database))
         self.start = window_start(database, box, utc_now())
         self.counts = WindowCounts()
 

@@ -127,6 +127,30 @@ class Quota:
         connection.execute(sa.update(_TABLE).where(_any(rows)).values(units=_TABLE.c.units + units))
 
 
+def keep_limits(database: Database, limits: QuotaLimits) -> None:
+    """Write down the limits that the job goes by, for whoever else asks Gmail in its name.
+
+    Raises:
+        StoreUnavailableError: the database cannot be reached.
+    """
+    rows = [{"name": name, "units": units} for name, units in dataclasses.asdict(limits).items()]
+    if kept_limits(database) != limits:
+        database.transaction(lambda connection: database.upsert(connection, schema.quota_limit, rows, ["units"]))
+
+
+def kept_limits(database: Database) -> QuotaLimits:
+    """The limits that the job was last started with; before there was one, the usual ones.
+
+    Raises:
+        StoreUnavailableError: the database cannot be reached.
+    """
+    known = {field.name for field in dataclasses.fields(QuotaLimits)}
+    table = schema.quota_limit.c
+    with database.reading() as connection:
+        rows = connection.execute(sa.select(table.name, table.units)).all()
+    return QuotaLimits(**{row.name: row.units for row in rows if row.name in known})
+
+
 def spent_lately(connection: sa.Connection, now: dt.datetime, mailboxes: Collection[str] = ()) -> dict[str, int]:
     """Units of the last 60 to 70 seconds: of each of `mailboxes` that spent any, and of PROJECT."""
     query = sa.select(_TABLE.c.scope, _TABLE.c.units).where(_TABLE.c.slot.between(_slot(now) - _SLOTS, _slot(now) + 1))

@@ -165,6 +165,11 @@ quota_use = sa.Table(
     sa.Column("units", _big, nullable=False, default=0),
 )  # fmt: skip
 
+quota_limit = sa.Table(  # what the job was started with (io/quota.py), for the console
+    "quota_limit", metadata,
+    sa.Column("name", Key(), primary_key=True),
+    sa.Column("units", _big, nullable=False),
+)  # fmt: skip
 chore = sa.Table(  # what is done now and then: audits, retention, re-linking
     "chore", metadata,
     sa.Column("name", Key(96), primary_key=True),  # kind:id, of a mailbox or a team

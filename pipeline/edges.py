@@ -31,7 +31,7 @@ from ..io.key_choice import key_ref
 from ..io.mailboxes import Mailboxes
 from ..io.message_reader import GmailMessageReader, ReaderOptions
 from ..io.outbox import Outbox
-from ..io.quota import Quota
+from ..io.quota import Quota, keep_limits
 from ..io.register import Helping, Register
 from ..io.search import SearchIndex, SearchSpec, open_index
 from ..io.settlements import DatabaseSettlements
@@ -128,8 +128,9 @@ class OpenEdges:
 
     @functools.cached_property
     def claims(self) -> GmailClaims:
-        """Transaction 1."""
+        """Transaction 1. The limits by which it debits are written down for the console."""
         given = self._options
+        keep_limits(self.database, given.quota)
         claiming = ClaimSettings(
             batch=given.claim_batch, lease_seconds=given.lease_seconds, topic=given.topic,
             poll_interval=dt.timedelta(minutes=given.poll_minutes), search_plan=given.search_plan,

@@ -23,6 +23,7 @@ from dealmail.io import cloud_kms, schema
 from dealmail.io.audit import MailboxAudit
 from dealmail.io.database import Database, DatabaseSpec
 from dealmail.io.mailboxes import Mailboxes, mailbox_id
+from dealmail.io.quota import QuotaLimits, keep_limits
 from dealmail.io.vault import Vault
 from dealmail.sandbox.client import SandboxClient
 from dealmail.sandbox.service import Sandbox, Settings
@@ -240,6 +241,21 @@ def test_audit_names_what_is_missing_and_hands_it_over(
     after = connected("audit")
     assert after.exit_code == 0
     assert "100.0 % of 1 messages" in after.output
+
+
+def test_what_the_console_asks_of_gmail_keeps_to_the_jobs_limits(
+    connected: Run, admin: SandboxClient, sqlite_database: Database
+) -> None:
+    keep_limits(sqlite_database, QuotaLimits(mailbox_minute=100, get=60))
+    profile = int(admin.dump(ALICE)[ALICE]["historyId"])
+    began = {"window_from": dt.datetime(2026, 1, 1, tzinfo=dt.UTC), "history_id": profile, "state": "live"}
+    sqlite_database.transaction(lambda connection: connection.execute(sa.update(schema.mailbox).values(**began)))
+    assert connected("audit").exit_code == 0
+    for n in range(2):
+        admin.deliver(ALICE, mail("carol@acme.example", f"n{n}"))
+    assert "quota" in connected("preview", ALICE).stderr
+    keep_limits(sqlite_database, QuotaLimits(mailbox_minute=100, list=51))
+    assert "not audited: audit: paused" in connected("audit").output
 
 
 def test_an_audit_tells_what_a_first_sync_by_search_left_out(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dealmail.io import schema
 from dealmail.io.database import Database
-from dealmail.io.quota import DAY, PROJECT, Quota, QuotaLimits, Usage, spent_lately
+from dealmail.io.quota import DAY, PROJECT, Quota, QuotaLimits, Usage, keep_limits, kept_limits, spent_lately
 
 START = dt.datetime(2026, 3, 2, 23, 58, 7, tzinfo=dt.UTC)
 LIMITS = QuotaLimits(mailbox_minute=300, project_minute=500, project_day=2_000)
@@ -98,3 +98,10 @@ def test_many_who_ask_at_once_over_the_end_of_a_slot_get_no_more(mariadb_databas
     for thread in threads:
         thread.join()
     assert sum(granted) == 50
+
+
+def test_the_console_goes_by_the_limits_that_the_job_was_last_started_with(database: Database) -> None:
+    assert kept_limits(database) == QuotaLimits()
+    for limits in (QuotaLimits(mailbox_minute=15_000, get=5), QuotaLimits(project_day=10**12), QuotaLimits()):
+        keep_limits(database, limits)
+        assert kept_limits(database) == limits

@@ -8,6 +8,7 @@ from job_rig import FAST, JobRig, utc_now
 
 from dealmail.io import schema
 from dealmail.io.mailboxes import Mailboxes
+from dealmail.io.quota import kept_limits
 from dealmail.sandbox.process import SandboxProcess
 
 CRM = """kind,id,name,address,domain,account_id
@@ -69,7 +70,8 @@ def test_an_off_that_was_cut_off_is_finished_at_google(rig):
     assert boxes.consents(box.id)[-1].action == "import_off", "it may be on its way still"
     early = sa.update(schema.ended_credential).values(ended_at=utc_now() - dt.timedelta(minutes=2))
     rig.database.transaction(lambda connection: connection.execute(early))
-    rig.once(*FAST)
+    rig.once(*FAST, "--quota_stop=49")
+    assert kept_limits(rig.database).stop == 49  # by which the console debits, too
     assert [(entry.action, entry.detail) for entry in boxes.consents(box.id)][-1] == ("revoked", "")
     with rig.database.reading() as connection:
         assert connection.execute(sa.select(schema.ended_credential)).all() == []

@@ -186,6 +186,13 @@ def upgrade() -> None:
         **TABLE,
     )
     op.create_table(
+        "quota_limit",
+        sa.Column("name", key(64), primary_key=True),
+        sa.Column("units", sa.BigInteger(), nullable=False),
+        if_not_exists=True,
+        **TABLE,
+    )
+    op.create_table(
         "chore",
         sa.Column("name", key(96), primary_key=True),
         sa.Column("turn_at", utc(), nullable=False),
