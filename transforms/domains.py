@@ -16,11 +16,32 @@ _USUAL = re.compile(r"[a-z0-9._+-]{1,64}@[a-z0-9-]+(?:\.[a-z0-9-]+)+")
 _suffixes = PublicSuffixList()  # with the private section: each tenant of github.io is a company of its own
 
 _MORE_FREE = frozenset(
-    {"hey.com", "googlemail.com", "fastmail.com", "proton.me", "pm.me", "icloud.com", "me.com", "mac.com"}
+    (  # noqa: SIM905  (as below)
+        "012.net.il 9online.fr alice-dsl.net aliceadsl.fr atlanticbb.net atlas.cz au.com azet.sk bbox.fr bellaliant.net "
+        "bezeqint.net biglobe.ne.jp blu.it bredband.net broadpark.no btopenworld.com caiway.nl cegetel.net centurylink.net "
+        "chello.at ciudad.com.ar clix.pt club-internet.fr cogeco.ca cogeco.net comhem.se countermail.com daum.net dion.ne.jp "
+        "dir.bg disney.ne.jp disroot.org docomo.ne.jp dreamwiz.com eastlink.ca email.de empal.com ewetel.net ezweb.ne.jp "
+        "fastmail.com fastwebnet.it fibertel.com.ar firemail.de flash.net forthnet.gr giallo.it globomail.com googlemail.com "
+        "hanmir.com hey.com hinet.net hispeed.ch hol.gr i.softbank.jp iafrica.com icloud.com inbox.eu inbox.lt inbox.lv "
+        "indamail.hu inet.fi interia.eu internet.ru iol.ie jcom.home.ne.jp kabelbw.de kabelmail.de kakao.com keemail.me "
+        "kolabnow.com kpnplanet.nl legalmail.it lineone.net lyse.net mac.com magenta.de mail.dk mail.tele.dk mailbox.org me.com "
+        "mediacombb.net meta.ua movistar.es mts.net mweb.co.za mymts.net narod.ru nate.com neostrada.pl netcabo.pt "
+        "netcologne.de netvigator.com netvision.net.il neuf.fr nifty.com noos.fr numericable.fr o2mail.de o2online.de ocn.ne.jp "
+        "onetel.com online.ee online.no onlinehome.de ono.com optimum.net orange.net orcon.net.nz osnanet.de otenet.gr "
+        "pacific.net.sg paradise.net.nz paran.com pchome.com.tw pec.it plala.or.jp plus.net pm.me poczta.pl poste.it "
+        "prodigy.net.mx proton.me quick.cz rakumail.jp riseup.net sasktel.net saunalahti.fi scarlet.be seed.net.tw sfr.fr "
+        "simnet.is slingshot.co.nz so-net.ne.jp softbank.ne.jp spectrum.net speedy.com.ar starhub.net.sg startmail.com "
+        "stofanet.dk streamyx.com suddenlink.net sunrise.ch supanet.com superonline.com swipnet.se swissonline.ch sympatico.ca "
+        "t-online.hu tdcadsl.dk teletu.it telia.com telkomsa.net telusplanet.net tim.it tin.it tlen.pl ttmail.com tuta.com "
+        "tuta.io tutamail.com tutanota.com tutanota.de tvcablenet.be unity-mail.de utanet.at versanet.de vipmail.hu vodafone.de "
+        "vodafone.ne.jp vodafonemail.de vodamail.co.za voila.fr volny.cz vtr.net vtxmail.ch walla.co.il walla.com webspeed.dk "
+        "wo.cn ya.com yahoo.ne.jp ymobile.ne.jp ymobile1.ne.jp youmail.dk zahav.net.il zoznam.sk "
+    ).split()
 )
+"""Free-mail and access providers that the package does not list: their customers' addresses, not their own staff's, are meant."""
 
 SHARED_HOSTS = frozenset(
-    (  # noqa: SIM905  (a list of seventy quoted names reads worse)
+    (  # noqa: SIM905  (a list of so many quoted names reads worse)
         # Senders for hire: the domain names the carrier, not who wrote.
         "amazonses.com bounces.google.com brevo.com brevosend.com campaign-archive.com ccsend.com cmail19.com cmail20.com "
         "constantcontact.com createsend.com docusign.net eventbrite.com exacttarget.com exct.net facebookmail.com freshdesk.com "
@@ -28,14 +49,28 @@ SHARED_HOSTS = frozenset(
         "mailchimpapp.net mailgun.net mailgun.org mailjet.com mandrillapp.com mcdlv.net mcsv.net mktdns.com mktomail.com mtasv.net "
         "onmicrosoft.com outbound-mail.sendgrid.net rsgsv.net sendgrid.net sendinblue.com sparkpostmail.com substack.com "
         "survey-monkey.com surveymonkey.com users.noreply.github.com yahoogroups.com zendesk.com "
+        "activehosted.com customeriomail.com e2ma.net infusionmail.com mlsend.com rs6.net vresp.com "
+        # Services under whose name a customer of theirs writes, or is written to.
+        "adobesign.com ansmtp.ariba.com atlassian.net case.salesforce.com coupahost.com echosign.com freshservice.com "
+        "greenhouse-mail.io hire.lever.co icims.com le.salesforce.com messaging.squareup.com myworkday.com "
+        "notification.intuit.com post.xero.com service-now.com sharepoint.com shopifyemail.com successfactors.com "
+        "successfactors.eu taleo.net "
+        # Relays: an alias of somebody, of whom the domain says nothing.
+        "addymail.com aleeas.com anonaddy.com anonaddy.me erine.email guest.booking.com marketplace.amazon.co.uk "
+        "marketplace.amazon.com marketplace.amazon.de marketplace.amazon.es marketplace.amazon.fr marketplace.amazon.it "
+        "members.ebay.com mozmail.com passfwd.com passinbox.com passmail.net privaterelay.appleid.com relay.firefox.com "
+        "reply.craigslist.org simplelogin.co simplelogin.com slmail.me "
         # Web addresses that small firms give as their site.
-        "about.me bigcartel.com blogspot.com business.site carrd.co etsy.com facebook.com github.io godaddysites.com "
-        "instagram.com jimdo.com jimdosite.com linkedin.com linktr.ee medium.com myshopify.com netlify.app notion.site pages.dev "
-        "sites.google.com squarespace.com tiktok.com tumblr.com twitter.com vercel.app webflow.io weebly.com wix.com wixsite.com "
+        "about.me bigcartel.com business.site etsy.com facebook.com godaddysites.com "
+        "instagram.com jimdo.com jimdosite.com linkedin.com linktr.ee medium.com "
+        "sites.google.com squarespace.com tiktok.com tumblr.com twitter.com weebly.com wix.com "
         "wordpress.com x.com youtube.com"
     ).split()
 )
-"""Hosts that many unrelated companies share, sub-domains included: never proof of who is meant."""
+"""Hosts that many unrelated companies share, sub-domains included: never proof of who is meant.
+
+None is on the Public Suffix List: there the list itself says where one tenant ends and the next begins.
+"""
 
 
 def crm_domain(domain: str) -> str:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dealmail.transforms.addresses import normalize_address
 from dealmail.transforms.blocklist import normal_pattern
 from dealmail.transforms.crm_directory import CrmDirectory, CrmRows
-from dealmail.transforms.domains import company_domain, crm_domain, is_ip_literal, registrable_domain
+from dealmail.transforms.domains import SHARED_HOSTS, company_domain, crm_domain, is_ip_literal, registrable_domain
 from dealmail.transforms.records import Link, Participant
 
 ALICE = Participant("alice@corp.example")
@@ -114,6 +114,15 @@ def test_a_free_mail_own_domain_does_not_make_everybody_internal():
         "em123.sendgrid.net",
         "facebook.com",
         "github.io",
+        "daum.net",
+        "tutanota.com",
+        "sympatico.ca",
+        "docomo.ne.jp",
+        "i.softbank.jp",
+        "mozmail.com",
+        "privaterelay.appleid.com",
+        "acme.atlassian.net",
+        "acme.sharepoint.com",
         "co.uk",
         "192.0.2.1",
         "[192.0.2.1]",
@@ -164,7 +173,18 @@ def test_case_62_sub_domains_match_look_alikes_do_not():
     assert targets(crm.links(people("x@mail.acme.co.uk")), "account") == ["a1"]
     assert crm.links(people("x@notacme.co.uk")) == ()
     assert crm.links(people("x@acme.co.uk.evil.example")) == ()
+    assert targets(crm.links(people("x@tenant.github.io")), "account") == ["a2"]
     assert crm.links(people("x@other.github.io")) == ()
+
+
+def test_case_60_no_shared_host_hides_the_tenants_of_a_public_suffix():
+    assert [host for host in SHARED_HOSTS if registrable_domain(host) is None] == []
+    crm = build(account_domains=[("acme.myshopify.com", "a1"), ("myshopify.com", "a2"), ("beta.pages.dev", "a3")])
+    links = {
+        host: targets(crm.links(people(f"x@{host}")), "account")
+        for host in ("acme.myshopify.com", "shop.myshopify.com", "mail.beta.pages.dev")
+    }
+    assert links == {"acme.myshopify.com": ["a1"], "shop.myshopify.com": [], "mail.beta.pages.dev": ["a3"]}
 
 
 def test_the_account_with_the_nearest_domain_is_primary():
