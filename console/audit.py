@@ -53,7 +53,7 @@ def audit(settings: Settings, mailbox: str | None, repair: bool, format_: Format
     from ..io.quota import Quota, kept_limits
     from ..transforms.errors import DealmailError, StoreUnavailableError
 
-    clean = True
+    clean, unread = True, 0
     with settings.open_database() as database:
         team_id = settings.team_id(database)
         boxes = Mailboxes(database, utc_now).all(team_id, import_on=True)
@@ -70,7 +70,8 @@ def audit(settings: Settings, mailbox: str | None, repair: bool, format_: Format
                 raise
             except DealmailError as refused:  # this mailbox cannot be read now: the others still can
                 error = str(refused) or type(refused).__name__
-            clean = clean and found is not None and (found.is_clean or found.repaired)
+            clean = clean and (found is None or found.is_clean or found.repaired)
+            unread += found is None
             row = audit_row(box.address, found, error)
             if format_ == "jsonl":
                 write_jsonl([row])
@@ -78,8 +79,11 @@ def audit(settings: Settings, mailbox: str | None, repair: bool, format_: Format
                 _print(row)
         if not boxes:
             click.echo("no mailbox's import is on")
-    if not clean:
-        raise FailedError("not everything is as it should be; --repair hands what is missing to the job")
+    left = [] if clean else ["not everything is as it should be; --repair hands what is missing to the job"]
+    if unread:
+        left.append(f"{unread} of {len(boxes)} mailboxes could not be audited; `dealmail status` says what to do")
+    if left:
+        raise FailedError("; ".join(left))
 
 
 def _print(row: dict[str, Any]) -> None:

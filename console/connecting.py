@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from . import queries
-from .context import BadInputError, Settings, with_settings
+from .context import BadInputError, FailedError, Settings, with_settings
 from .looking import mailbox_named
 
 if TYPE_CHECKING:
@@ -101,6 +101,28 @@ def known_mailbox(database: Database, team_id: str, address: str) -> MailboxRow:
             return found[0]
         raise
     return boxes.add(team_id, user_id, address)
+
+
+def connected_mailbox(database: Database, team_id: str, name: str) -> MailboxRow:
+    """The mailbox of that address or id, which is connected; nothing is made known or changed.
+
+    Raises:
+        BadInputError: the CRM knows no such user, or the mailbox is not connected.
+    """
+    import sqlalchemy as sa
+
+    from ..io.mailboxes import Mailboxes
+    from ..io.schema import credential
+
+    found = queries.find_mailbox(database, team_id, name)
+    if found is None:
+        user_of(database, team_id, name)
+    else:
+        with database.reading() as connection:
+            query = sa.select(credential.c.mailbox_id).where(credential.c.mailbox_id == found["id"])
+            if connection.scalar(query) is not None:
+                return Mailboxes(database, utc_now).get(found["id"])
+    raise BadInputError(f"{name} is not connected; `dealmail connect {name}` does it")
 
 
 @click.command()
@@ -213,4 +235,7 @@ def retry(settings: Settings, mailbox: str | None, gmail_id: str | None) -> None
         team_id = settings.team_id(database)
         box = None if mailbox is None else mailbox_named(database, team_id, mailbox)["id"]
         again = Ledger(database, utc_now).retry_parked(team_id, box, gmail_id)
+    if gmail_id and not again:
+        known = f"`dealmail decisions --mailbox {mailbox} --outcome parked` lists those there are"
+        raise FailedError(f"{mailbox} has no parked message {gmail_id}; {known}")
     click.echo(f"{again} parked messages will be tried again.")

@@ -37,7 +37,7 @@ def mailboxes(settings: Settings, format_: Format) -> None:
                 ("mailbox", lambda row: row["mailbox"]),
                 ("import", lambda row: "on" if row["import_on"] else "off"),
                 ("state", lambda row: row["state"]),
-                ("since", lambda row: short(row["window_from"])),
+                ("mail since", lambda row: short(row["window_from"])),
                 *((name, lambda row, name=name: row[name]) for name in (*queries.OUTCOMES, "pending")),
             ],
             format_,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from .connecting import google_settings, known_mailbox, open_vault, utc_now
+from .connecting import connected_mailbox, google_settings, open_vault, utc_now
 from .context import Settings, with_settings
 from .tables import Format, format_option, iso, short, write_jsonl
 
@@ -124,7 +124,7 @@ def preview(settings: Settings, mailbox: str, limit: int, format_: Format) -> No
 
     with settings.open_database() as database:
         team_id = settings.team_id(database)
-        box = known_mailbox(database, team_id, mailbox)
+        box = connected_mailbox(database, team_id, mailbox)
         accounts = GmailAccounts(database, open_vault(settings), google_settings(settings), utc_now)
         digests = Digests(read_keys(key_ref(settings.token_key, settings.spec())))
         window = Window(database, accounts, box, limit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .connecting import google_settings, known_mailbox, open_vault, utc_now
+from .connecting import connected_mailbox, google_settings, open_vault, utc_now
 from .context import BadInputError, Settings, with_settings
 from .tables import Format, format_option, write
 
@@ -78,7 +78,7 @@ def shadow(settings: Settings, mailbox: str, new_version: str, limit: int) -> No
         raise BadInputError(f"there is no rule set {new_version}; rule sets: {', '.join(sorted(known))}")
     with settings.open_database() as database:
         team_id = settings.team_id(database)
-        box = known_mailbox(database, team_id, mailbox)
+        box = connected_mailbox(database, team_id, mailbox)
         accounts = GmailAccounts(database, open_vault(settings), google_settings(settings), utc_now)
         directory = load_directory(database, team_id)
         window = Window(database, accounts, box, limit)

@@ -87,7 +87,7 @@ def search(
     format_: Format,
 ) -> None:
     """Find mail that holds all these words, "exact phrases" and beginnings*, best first."""
-    from ..io.search import SearchQuery
+    from ..io.search import SearchQuery, terms
 
     with settings.open_database() as database:
         team_id = settings.team_id(database)
@@ -95,6 +95,8 @@ def search(
     words = " ".join(text).strip()
     if not (words or person or deal or after or before):
         raise BadInputError("say what to look for: words, --person, --deal, --after or --before")
+    if words and not terms(words) and not (person or deal or after or before):  # it would list all there is
+        raise BadInputError(f"nothing in {words} can be searched for: say a word, a number or a phrase")
     found: dict[str, Hit] = {}
     with open_search(settings) as index:
         for one in deals:

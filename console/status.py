@@ -116,10 +116,15 @@ def told(row: dict[str, Any], now: dt.datetime) -> Iterable[str]:
     """A mailbox's status in lines: the state first, then only what is worth a word."""
     state = row["state"]
     far = f"{row['done']} of about {row['total']}"
-    if state in SYNCING:
+    is_read = row["total"] > 0 and row["done"] >= row["total"] and not (row["pending"] or row["listings_open"])
+    if state == "first_sync" and is_read:  # the job says live at its next look at the mailbox
+        head = f"first sync done: {row['done']} messages, last check {ago(row['last_check_at'], now)}"
+    elif state in SYNCING:
         head = f"{state}: {far}" + (f", done by {until(row['done_at'], now)}" if row["done_at"] else "")
     elif state == "live":
-        head = f"live: last mail {ago(row['last_mail_at'], now)}, last check {ago(row['last_check_at'], now)}"
+        mail = "no new mail since its first sync" if row["last_mail_at"] is None and row["done"] else ""
+        mail = mail or f"last mail {ago(row['last_mail_at'], now)}"
+        head = f"live: {mail}, last check {ago(row['last_check_at'], now)}"
     else:
         head = state + (f" ({row['state_reason']})" if row["state_reason"] else "")
     yield f"{row['mailbox']}  {head}"

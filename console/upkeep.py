@@ -70,7 +70,7 @@ def grants(settings: Settings, user: str) -> None:
 def tidy(settings: Settings) -> None:
     """Remove what the team's settings no longer keep: old mail, and copies of users who turned import off.
 
-    The local service does it once a day; on Dataflow and Flink cron does.
+    The job does it by itself once a day, on every engine.
     """
     from ..io.erasure import Erasing
     from ..io.key_choice import key_ref

@@ -272,6 +272,9 @@ def test_retry_makes_parked_messages_pending(
     dealmail: Run, stored: Any, jsonl: Callable[..., list[dict[str, Any]]]
 ) -> None:
     assert dealmail("retry", "--message", "a4").exit_code == 2
+    unknown = dealmail("retry", "--mailbox", stored.alice, "--message", "a1")
+    assert (unknown.exit_code, unknown.stdout) == (1, "")
+    assert "has no parked message a1" in unknown.stderr
     assert "0 parked" in dealmail("retry", "--mailbox", stored.bob).output
     assert "1 parked" in dealmail("retry", "--mailbox", stored.alice, "--message", "a4").output
     assert jsonl("decisions", "--outcome", "parked") == []
@@ -327,3 +330,26 @@ def test_a_key_that_a_kms_has_wrapped_seals_and_opens_tokens(
         assert (refused.exit_code, len(refused.stderr.splitlines())) == (1, 1)
     assert kms.asked[0] == "Encrypt"
     assert set(kms.asked[1:]) == {"Decrypt"}
+
+
+@pytest.mark.parametrize("command", [("preview",), ("rules", "shadow", "--new", "2026.1")])
+def test_a_look_at_a_mailbox_that_is_not_connected_adds_none(
+    dealmail: Callable[..., Result], sqlite_database: Database, stored: Any, command: tuple[str, ...]
+) -> None:
+    """One that is known and has no credential, and a user whose mailbox nobody has named yet."""
+    new = {"team_id": stored.team, "address": "new@corp.example", "user_id": "u2"}
+    sqlite_database.transaction(lambda c: c.execute(sa.insert(schema.user_address), [new]))
+    for address in (stored.bob, "new@corp.example"):
+        refused = dealmail(*command, address)
+        assert refused.exit_code == 2
+        assert f"{address} is not connected; `dealmail connect {address}`" in refused.stderr
+    assert "no user of team" in dealmail(*command, "who@corp.example").stderr
+    with sqlite_database.reading() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(schema.mailbox)) == 2
+
+
+def test_an_audit_says_that_it_could_not_be_made(dealmail: Callable[..., Result], stored: Any) -> None:
+    refused = dealmail("audit")
+    assert refused.exit_code == 1
+    assert "1 of 1 mailboxes could not be audited" in refused.stderr
+    assert "--repair" not in refused.stderr

@@ -48,7 +48,21 @@ def test_search_for_people_marks_what_it_found(dealmail: Run) -> None:
     assert dealmail("search", "nowhere").output == "nothing is found\n"
 
 
-@pytest.mark.parametrize("arguments", [(), ("",), (" ", " "), ("x", "--after", "yesterday"), ("x", "--deal", "none")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("",),
+        (" ", " "),
+        ("???",),
+        ("💥",),
+        ("*",),
+        ('"',),
+        ("--", "-", "--"),
+        ("x", "--after", "yesterday"),
+        ("x", "--deal", "none"),
+    ],
+)
 def test_search_refuses_what_says_nothing(dealmail: Run, arguments: tuple[str, ...]) -> None:
     result = dealmail("search", *arguments)
     assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)

@@ -67,6 +67,24 @@ def test_a_silent_watch_is_noticed_within_an_hour(sqlite_database: Database, sto
     assert after == ["ok", "silent"]
 
 
+def test_a_first_sync_that_is_through_says_so(sqlite_database: Database, stored: Any) -> None:
+    boxes = Mailboxes(sqlite_database, lambda: stored.at)
+
+    def said() -> str:
+        return next(iter(status.told(status.mailbox_status(sqlite_database, stored.team, NOW)[0], NOW)))
+
+    boxes.set_state(stored.alice_id, "first_sync")
+    assert "first_sync: 4 of about 5" in said()
+    sqlite_database.transaction(
+        lambda c: c.execute(sa.delete(schema.message).where(schema.message.c.state == "pending"))
+    )
+    assert "first sync done: 4 messages" in said()
+    boxes.set_state(stored.alice_id, "live")
+    assert "live: no new mail since its first sync" in said()
+    boxes.set_state(stored.alice_id, "live", last_mail_at=NOW)
+    assert "live: last mail 0 s ago" in said()
+
+
 @pytest.mark.usefixtures("stored")
 def test_the_backlog_and_the_quota_are_shown(dealmail: Callable[..., Result]) -> None:
     said = dealmail("status").output

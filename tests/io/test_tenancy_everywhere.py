@@ -22,6 +22,7 @@ from public_functions import reaching_rows
 import dealmail.console
 import dealmail.io
 from dealmail.console import connecting, demo_progress, looking, queries, reading, status, window
+from dealmail.console.context import BadInputError
 from dealmail.io import (
     blocked_mail,
     closed_deals,
@@ -327,7 +328,14 @@ INDEX_CALLS: dict[str, Callable[[Two], Any]] = {
 }  # fmt: skip
 
 
+def _not_connected(w: Two, name: str) -> str:
+    with pytest.raises(BadInputError) as refused:
+        connecting.connected_mailbox(w.database, w.me, name)
+    return "" if name == w.their_box else str(refused.value)  # it says the name back
+
+
 CONSOLE_CALLS: dict[str, Callable[[Two], Any]] = {
+    "connecting.connected_mailbox": lambda w: [_not_connected(w, name) for name in (w.their_box, "alice@corp.example")],
     "connecting.known_mailbox": lambda w: connecting.known_mailbox(w.database, w.me, "alice@corp.example"),
     "connecting.user_of": lambda w: connecting.user_of(w.database, w.me, "alice@corp.example"),
     "demo_progress.look": lambda w: demo_progress.look(w.database, w.me),
