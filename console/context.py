@@ -76,20 +76,7 @@ class Settings:
         Raises:
             BadInputError: there is something else under that name.
         """
-        import sqlalchemy as sa
-
-        from ..io.database import is_sqlite_file
-
-        url = sa.engine.make_url(self.spec().url)
-        if url.drivername != "sqlite" or not url.database:
-            return None
-        file = pathlib.Path(url.database)
-        try:
-            if file.exists() and not is_sqlite_file(file):
-                raise BadInputError(f"{file} is no SQLite database; name another with --database")
-        except OSError as error:
-            raise BadInputError(f"{file}: {error.strerror}") from None
-        return file
+        return _sqlite_file(self.spec().url, "--database")
 
     def search_spec(self) -> SearchSpec:
         """Where the search index is: as given, else full text in the SQLite database's own file.
@@ -102,9 +89,11 @@ class Settings:
         if not self.search and self.sqlite_file is None:
             raise BadInputError("say --search=https://… : a MariaDB database has no full-text index of dealmail's")
         try:
-            return SearchSpec(self.search or self.database, index=self.search_index, secret_ref=self.search_password)
+            spec = SearchSpec(self.search or self.database, index=self.search_index, secret_ref=self.search_password)
         except ValueError as error:
             raise BadInputError(str(error)) from None
+        _sqlite_file(spec.url, "--search")
+        return spec
 
     @contextlib.contextmanager
     def open_database(self, *, create: bool = False) -> Iterator[Database]:
@@ -157,6 +146,23 @@ class Settings:
         if not teams:
             raise BadInputError("there is no team yet; `dealmail crm import FILE` makes it")
         raise BadInputError(f"which team? say --team with one of: {', '.join(teams)}")
+
+
+def _sqlite_file(url: str, option: str) -> pathlib.Path | None:
+    import sqlalchemy as sa
+
+    from ..io.database import is_sqlite_file
+
+    parsed = sa.engine.make_url(url)
+    if parsed.drivername != "sqlite" or not parsed.database:
+        return None
+    file = pathlib.Path(parsed.database)
+    try:
+        if file.exists() and not is_sqlite_file(file):
+            raise BadInputError(f"{file} is no SQLite database; name another with {option}")
+    except OSError as error:
+        raise BadInputError(f"{file}: {error.strerror}") from None
+    return file
 
 
 def _note(ctx: click.Context, param: click.Parameter, value: str | None) -> None:

@@ -157,6 +157,8 @@ def told(row: dict[str, Any], now: dt.datetime) -> Iterable[str]:
 def status(settings: Settings, format_: Format) -> None:
     """How each mailbox is doing, with what to do about it; then what waits to be indexed, and the quota."""
     now = dt.datetime.now(dt.UTC)
+    if settings.search or settings.sqlite_file is not None:
+        settings.search_spec()  # nothing is asked of it, but a wrong one is told here too
     with settings.open_database() as database:
         team_id = settings.team_id(database)
         rows = mailbox_status(database, team_id, now)

@@ -31,6 +31,14 @@ SQLITE_UNUSABLE = frozenset(
 """SQLite: the disk is full or fails, or the file cannot be opened or written."""
 
 
+_MEANS = {
+    1044: "access denied to this database: does it exist, and may its user use it?",
+    1045: "access denied (user or --database_password)",
+    1049: "no such database: create it",
+    2003: "nothing answers there",
+}
+"""MariaDB and PyMySQL: what a person can put right when connecting."""
+
 PATIENCE_S = 120.0
 """Longer than any statement of the job takes, lock waits (20 s) included; without it a server that hangs holds workers for ever."""
 
@@ -187,7 +195,8 @@ class Database:
             if _lost_locks(error) or _unreachable(error):
                 raise StoreUnavailableError(f"database: {_code(error)}") from None
             # The server's own words may quote a row (an address in "Duplicate entry …"); the statement's hold none.
-            raise StoreRefusedError(f"database: {_code(error)} at: {(error.statement or '')[:200]}") from None
+            at = f" at: {error.statement[:200]}" if error.statement else ""
+            raise StoreRefusedError(f"database: {_code(error)}{at}") from None
 
     def insert(self, connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> int:
         """Insert `rows`, which are new and all have the same keys. One multi-row statement; how many rows."""
@@ -262,7 +271,8 @@ def _mariadb_connected(connection: Any, unused_record: Any) -> None:
 def _code(error: sa.exc.DBAPIError) -> str:
     args = getattr(error.orig, "args", ())
     name = getattr(error.orig, "sqlite_errorname", "") or (args[0] if args and isinstance(args[0], int) else "")
-    return f"{type(error.orig).__name__} {name}".strip()
+    means = f": {_MEANS[name]}" if name in _MEANS else ""
+    return f"{type(error.orig).__name__} {name}".strip() + means
 
 
 def _number(error: BaseException) -> Any:

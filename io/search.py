@@ -206,11 +206,16 @@ class SearchSpec:
         Raises:
             ValueError: another kind of URL, a password in it, or a name no index can have.
         """
-        parsed = sa.engine.make_url(self.url)
+        try:
+            parsed = sa.engine.make_url(self.url)
+        except (sa.exc.ArgumentError, ValueError):  # their text would show what may hold a password
+            raise ValueError("the search URL cannot be read; use https://HOST:PORT or sqlite:///FILE") from None
         if parsed.drivername not in {"sqlite", "http", "https"}:
             raise ValueError(
-                f"search {parsed.drivername}://… is not supported; use sqlite:///FILE or https://HOST:PORT"
+                f"search {parsed.drivername}://… is not supported; use https://HOST:PORT or sqlite:///FILE"
             )
+        if parsed.drivername != "sqlite" and not parsed.host:
+            raise ValueError("the search URL names no host; use https://HOST:PORT")
         if parsed.username is not None:
             raise ValueError(f"the search URL holds a user; name USER:PASSWORD with secret_ref ({secret_refs.FORMS})")
         if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,99}", self.index):

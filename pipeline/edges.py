@@ -33,7 +33,7 @@ from ..io.message_reader import GmailMessageReader, ReaderOptions
 from ..io.outbox import Outbox
 from ..io.quota import Quota, keep_limits
 from ..io.register import Helping, Register
-from ..io.search import SearchIndex, SearchSpec, open_index
+from ..io.search import SearchIndex, open_index
 from ..io.settlements import DatabaseSettlements
 from ..io.vault import Digests, Vault, read_keys
 from ..transforms.errors import GmailUnavailableError
@@ -64,13 +64,6 @@ def set_clock(now: Callable[[], dt.datetime]) -> None:
     """Have everything in this process go by `now` (UTC): for tests that move time."""
     global _clock  # noqa: PLW0603 (a process has one time)
     _clock = now
-
-
-def search_spec(options: JobOptions) -> SearchSpec:
-    """Where the index is: as given, else full text in the database's own file."""
-    return SearchSpec(
-        options.search or options.database.url, index=options.search_index, secret_ref=options.search_password
-    )
 
 
 def helping(options: JobOptions) -> Helping:
@@ -104,7 +97,7 @@ class OpenEdges:
     @functools.cached_property
     def search_index(self) -> SearchIndex:
         """The index; the outbox makes it where it is not there yet."""
-        return open_index(search_spec(self._options))
+        return open_index(self._options.search_spec())
 
     @functools.cached_property
     def accounts(self) -> GmailAccounts:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from ..io import environment, secret_refs
 from ..io.database import DatabaseSpec
 from ..io.quota import QuotaLimits
+from ..io.search import SearchSpec
 from ..io.vault import KMS
 from .build import GraphOptions
 
@@ -116,6 +117,10 @@ class JobOptions:
             raise OptionError(f"--pubsub_endpoint={self.pubsub_endpoint}: use HOST:PORT")
         if urllib.parse.urlsplit(self.search).password:
             raise OptionError(f"--search holds a password; name it with --search_password={secret_refs.FORMS}")
+        try:
+            self.search_spec()
+        except ValueError as error:
+            raise OptionError(f"--search or --search_index: {error}") from None
         if not self.is_local:
             if embedded and self.runner != "PrismRunner":  # whose workers are this very process
                 raise OptionError(
@@ -127,6 +132,10 @@ class JobOptions:
                 raise OptionError(f"--once is for the local engine; --runner={self.runner} runs without end")
             if not self.token_key:
                 raise OptionError(f"--runner={self.runner} needs --token_key={secret_refs.FORMS}")
+
+    def search_spec(self) -> SearchSpec:
+        """Where the index is: as given, else full text in the database's own file."""
+        return SearchSpec(self.search or self.database.url, index=self.search_index, secret_ref=self.search_password)
 
     @property
     def is_local(self) -> bool:

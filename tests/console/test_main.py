@@ -132,6 +132,22 @@ def test_what_is_no_database_is_one_line(
     assert says in line.lower() or says in line
 
 
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [("--search=foo", "cannot be read"), ("--search=es:9200", "cannot be read"), ("--search=https://es:port", "cannot be read"),
+     ("--search=https://", "no host"), ("--search=sqlite:////etc/passwd", "no SQLite database"), ("--search-index=Bad Name*", "Bad Name")],
+)  # fmt: skip
+def test_what_is_no_search_index_is_one_line(
+    option: str, says: str, tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    database = f"--database=sqlite:///{tmp_path}/mail.db"
+    CliRunner().invoke(cli, [database, "db", "upgrade"])
+    with pytest.raises(SystemExit) as ended:
+        main([database, option, "status"])
+    said = capfd.readouterr()
+    assert (ended.value.code, said.err.count("\n"), says in said.err) == (2, 1, True), said
+
+
 def test_without_a_command_the_help_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([])

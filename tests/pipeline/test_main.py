@@ -25,6 +25,8 @@ BAD = [
     (["--database=sqlite:///text.db"], "no SQLite database"), (["--database=sqlite://"], "name a file"),
     (["--search=es.example:9200"], "--search="), (["--search=https://"], "--search="),
     (["--search=https://u:pw@es.example"], "--search_password"), (["--search=sqlite:////no/such/folder/i.db"], "--search="),
+    (["--search=foo"], "--search="), (["--search=localhost:9200"], "--search="), (["--search=https://es.example:port"], "--search"),
+    (["--search=sqlite:////etc/passwd"], "no SQLite database"), (["--search_index=Bad Name*"], "Bad Name*"),
     (["--search_password=secret"], "file:PATH"), (["--database_password=env:DEALMAIL_NO_SUCH", MARIADB, ELASTIC], "DEALMAIL"),
     (["--subscription=foo"], "projects/PROJECT/subscriptions/NAME"), (["--topic=projects/p/t"], "projects/PROJECT/topics/NAME"),
     (["--pubsub_endpoint=http://x:1", PUSH], "HOST:PORT"), (["--pubsub_endpoint=localhost", PUSH], "HOST:PORT"),
@@ -73,13 +75,14 @@ def test_a_store_that_is_down_is_no_mistake_of_the_options(tmp_path, monkeypatch
     assert len(capfd.readouterr().err.splitlines()) == 1
 
 
-def run_job(*argv, cwd, timeout=120, **environ):
+def run_job(*argv, cwd, timeout=240, **environ):
     return subprocess.run(
         [sys.executable, "-m", "dealmail.pipeline", *argv],
         cwd=cwd, env={**os.environ, **environ}, capture_output=True, text=True, timeout=timeout, check=False,
     )  # fmt: skip
 
 
+@pytest.mark.timeout(300)  # a process of its own, on a machine that may be busy
 def test_the_job_uses_the_database_of_the_environment_and_makes_no_other(tmp_path):
     here = tmp_path / "here"
     here.mkdir()
@@ -99,6 +102,7 @@ NO_CREDENTIALS = {
 }
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("argv", [["--once"], []])
 def test_a_subscription_without_google_credentials_is_refused_in_one_line(argv, tmp_path):
     done = run_job(*argv, PUSH, cwd=tmp_path, HOME=str(tmp_path), **NO_CREDENTIALS)
@@ -106,6 +110,7 @@ def test_a_subscription_without_google_credentials_is_refused_in_one_line(argv, 
     assert (done.returncode, "GOOGLE_APPLICATION_CREDENTIALS" in line) == (2, True)
 
 
+@pytest.mark.timeout(300)  # a process of its own, on a machine that may be busy
 def test_a_pubsub_that_nobody_serves_fails_once_with_its_name(tmp_path):
     done = run_job("--once", PUSH, "--pubsub_endpoint=127.0.0.1:1", cwd=tmp_path, **NO_CREDENTIALS)
     assert done.returncode == 1
