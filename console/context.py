@@ -189,18 +189,19 @@ def _common_options() -> list[click.Option]:
             f"SQLite or MariaDB, as a URL without password. [default: {DEFAULT_DATABASE}]",
             "DEALMAIL_DATABASE",
         ),
-        option("--database-password", f"Name of its password: {secret_refs.FORMS}."),
+        option("--database-password", f"Name of its password: {secret_refs.FORMS}.", "DEALMAIL_DATABASE_PASSWORD"),
         option(
             "--search",
             "Search index: https://… or sqlite:///FILE. [default: full text beside the database]",
             "DEALMAIL_SEARCH",
         ),
-        option("--search-password", "Name of Elasticsearch's API key or USER:PASSWORD."),
-        option("--search-index", "Alias of its index. [default: dealmail]"),
+        option("--search-password", "Name of Elasticsearch's API key or USER:PASSWORD.", "DEALMAIL_SEARCH_PASSWORD"),
+        option("--search-index", "Alias of its index. [default: dealmail]", "DEALMAIL_SEARCH_INDEX"),
         option("--team", "Which team. [default: `default`, or the only one]", "DEALMAIL_TEAM"),
         option(
             "--token-key",
             "Name of the key that encrypts tokens. [default: env:DEALMAIL_KEY, else a file beside the database]",
+            "DEALMAIL_TOKEN_KEY",
         ),
         option(
             "--oauth-client", "Name of the OAuth client's JSON, as Google's console gives it.", "DEALMAIL_OAUTH_CLIENT"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import sys
 import textwrap
 from collections.abc import Sequence
 
@@ -53,7 +54,8 @@ def print_ending(
                 f"The look-back starts on {min(starts)}: a week ago, or the day the mailbox owner's oldest open opportunity was "
                 "opened (columns owner and opened_on of the CRM file)."
             )
-    command = " ".join(["dealmail", *stores.options("-")])
+    own = pathlib.Path(sys.executable).with_name("dealmail")  # the shell need not know it by name
+    command = " ".join([str(own) if own.exists() else "dealmail", *stores.options("-")])
     click.echo(f"Stores    {stores.told}")
     click.echo(f"Report    {paths[0]} and {paths[1].name}")
     click.echo(f"Job's log {folder / 'job.log'}")

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from dealmail.console.main import COMMANDS, cli, main
+from dealmail.io import environment
 from dealmail.transforms.decisions import MAILBOX_STATES
 
 
@@ -153,3 +154,15 @@ def test_without_a_command_the_help_is_shown(capfd: pytest.CaptureFixture[str]) 
         main([])
     assert ended.value.code == 2
     assert len(capfd.readouterr().err.splitlines()) > 20
+
+
+def test_options_may_be_written_as_the_jobs_are_and_stand_in_the_environment(tmp_path: pathlib.Path) -> None:
+    named = ["--database", "mysql+pymysql://u@h/x", "mailboxes"]
+    typed = CliRunner().invoke(cli, ["--database_password", "env:DEALMAIL_NO_SUCH", *named])
+    given = CliRunner().invoke(cli, named, env={"DEALMAIL_DATABASE_PASSWORD": "env:DEALMAIL_NO_SUCH"})
+    for result in (typed, given):
+        assert result.exit_code == 2
+        assert "DEALMAIL_NO_SUCH" in result.stderr
+    shown = CliRunner().invoke(cli, ["mailboxes", "--help"]).output
+    for name in environment.VARIABLES.values():
+        assert name in shown
