@@ -16,7 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..io import migrate, opt_out, relink, secret_refs
+from ..io import migrate, opt_out, relink, schema, secret_refs
 from ..io.audit import Audit
 from ..io.chores import ChoreKind, DatabaseChores
 from ..io.claims import ClaimSettings, GmailClaims
@@ -28,6 +28,7 @@ from ..io.erasure import Erasing
 from ..io.gmail import GOOGLE
 from ..io.google_signin import GmailAccounts, GoogleSettings
 from ..io.key_choice import key_ref
+from ..io.leasing import PACED
 from ..io.mailboxes import Mailboxes
 from ..io.message_reader import GmailMessageReader, ReaderOptions
 from ..io.outbox import Outbox
@@ -228,6 +229,31 @@ class OpenEdges:
         """When a mailbox, the outbox or a chore next has something to do (UTC); None: nothing is planned."""
         asked = (self.register, self.outbox, self.chores)
         return min((at for one in asked if (at := one.next_due(now))), default=None)
+
+    def lacks_client(self) -> bool:
+        """Whether mailboxes are on whose users consented to an OAuth client, and none is named to read them with."""
+        if self._options.oauth_client:
+            return False
+        consented = (
+            sa.select(sa.literal(1))
+            .join_from(schema.credential, schema.mailbox, schema.credential.c.mailbox_id == schema.mailbox.c.id)
+            .where(schema.credential.c.kind == "oauth", schema.mailbox.c.import_on.is_(True))
+        )
+        with self.database.reading() as connection:
+            return connection.scalar(consented.limit(1)) is not None
+
+    def pending(self) -> tuple[int, int]:
+        """How many messages of mailboxes that are on wait for their decision, and how many of those for Gmail's quota."""
+        message, mailbox = schema.message.c, schema.mailbox.c
+        for_quota = sa.or_(mailbox.state == "quota_delayed", mailbox.state_reason == PACED)
+        query = (
+            sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(sa.case((for_quota, 1), else_=0)), 0))
+            .join_from(schema.message, schema.mailbox, message.mailbox_id == mailbox.id)
+            .where(message.state == "pending", mailbox.import_on.is_(True))
+        )
+        with self.database.reading() as connection:
+            count, waiting = connection.execute(query).one()
+        return count, int(waiting)
 
     def crm_stamps(self) -> Sequence[tuple[str, int]]:
         """(team id, CRM version) of every team."""

@@ -70,11 +70,16 @@ def run_local(options: JobOptions, stop: threading.Event | None = None) -> int:
     stop = stop or _stop_on_signals()
     source, is_heard = _source(options, stop)
     opened = edges.open_edges(options)
+    if opened.lacks_client():
+        _log.error("there are consented mailboxes, and no OAuth client to read them with: name it with --oauth_client")
     graph = local_graph(options)
     service = LocalService(graph, source, opened.next_due, opened.crm_stamps, now=edges.utc_now, stop=stop)
     try:
         if options.once:
-            _log.info("nothing more is due after %d passes", service.run_once())
+            passes = service.run_once()
+            left, for_quota = opened.pending()
+            still = f"; {left} messages are still pending, {for_quota} of them wait for Gmail's quota" if left else ""
+            _log.info("nothing more is due after %d passes%s", passes, still)
         else:
             _log.info("running; mailboxes are polled every %g minutes", options.poll_minutes)
             service.run()

@@ -162,6 +162,7 @@ class LocalService:
                     return
                 if received or self._has_come(due):
                     self._pass(received)
+                self._pass_log.look()
                 pauses = 0
             except StoreUnavailableError:
                 pauses += 1

@@ -43,7 +43,11 @@ class PassLog:
         """One more pass has ended with these counters."""
         self._passes += 1
         self._counters.update(counters)
-        if abs(self._now() - self._since) >= self._every:
+        self.look()
+
+    def look(self) -> None:
+        """Log what has added up if its time is over: asked while nothing happens too, or the last passes would stay unsaid."""
+        if self._passes and abs(self._now() - self._since) >= self._every:
             self.flush()
 
     def flush(self) -> None:

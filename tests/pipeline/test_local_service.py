@@ -1,6 +1,7 @@
 """The local service: passes run, acknowledge after, give back on failure, and sleep when nothing is due."""
 
 import datetime as dt
+import logging
 import tempfile
 import threading
 
@@ -25,6 +26,8 @@ class Refuse(beam.DoFn):
             raise StoreUnavailableError("database: OperationalError 2003")
         if data == b"bug":
             raise ZeroDivisionError
+        if data == b"claim":
+            beam.metrics.Metrics.counter("test", "claimed").inc()
         beam.metrics.Metrics.counter("test", "seen").inc()
         yield data
 
@@ -100,6 +103,25 @@ def test_a_store_that_is_down_is_waited_out():
     source = Source(b"store", stop=stop)
     service(source, stop).run()
     assert (source.acked, source.nacked) == ([], [b"store"])
+
+
+def test_the_last_pass_is_said_while_nothing_more_happens(clock, caplog):
+    """The clock stands still while the pass runs, and an idle look finds the minute over."""
+    caplog.set_level(logging.INFO, "dealmail.pipeline.pass_log")
+    stop, looks = threading.Event(), []
+
+    class Idle(Source):
+        def take(self, timeout_s, limit):
+            looks.append(len(caplog.records))
+            if len(looks) == 2:
+                clock.advance(minutes=1)
+            if len(looks) == 3:
+                stop.set()
+            return super().take(timeout_s, limit)
+
+    source = Idle(b"claim")
+    LocalService(GraphPass(graph), source, lambda now: None, lambda: (), now=clock, stop=stop).run()
+    assert looks == [0, 0, 1]
 
 
 def down_at_first(stop):

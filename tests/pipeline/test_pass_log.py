@@ -39,3 +39,15 @@ def test_a_clock_that_goes_back_does_not_silence_it(clock, lines):
     clock.advance(hours=-1)
     log.add({"claimed": 1})
     assert lines() == [f"1 passes: {NOTHING.replace('claimed 0', 'claimed 1')}"]
+
+
+def test_what_happened_last_is_said_without_another_pass(clock, lines):
+    log = PassLog(clock)
+    log.add({"claimed": 2})
+    clock.advance(seconds=59)
+    log.look()
+    assert lines() == []
+    clock.advance(seconds=1)
+    log.look()
+    log.look()
+    assert lines() == [f"1 passes: {NOTHING.replace('claimed 0', 'claimed 2')}"]
