@@ -37,7 +37,7 @@ from .gmail_errors import GmailRequestError
 from .google_signin import GmailAccounts
 from .leasing import PACED, LeaseSettings, Leasing
 from .ledger import BLOCKED, PENDING_AGAIN, RESTING, Ledger
-from .ledger_changes import apply, ledger_rows, reopen_before_window, set_rows
+from .ledger_changes import apply, ledger_rows, reopen_before_window, reopen_by_crm, set_rows
 from .listings import Listing
 from .mailboxes import Mailboxes, MailboxRow, UnknownMailboxError
 from .quota import Quota
@@ -313,6 +313,8 @@ class GmailClaims:
 
     def _walk(self, mailbox: MailboxRow, gmail: Gmail, listing: Listing) -> MailboxRow:
         """One page of a listing. Compare-and-set here too: a history page stored in between may know better."""
+        if listing.kind == "reopen":
+            return self._reopen(mailbox, listing)
         self._spend(mailbox, self._limits.list)
         try:
             page = gmail.list_page(listing.search, listing.page_token)
@@ -341,6 +343,18 @@ class GmailClaims:
                 lane=0,
                 found_at=now,
             )
+            return moved
+
+        return self._database.transaction(work)
+
+    def _reopen(self, mailbox: MailboxRow, listing: Listing) -> MailboxRow:
+        """What Gmail's search cannot find, but the ledger can: no call, one step."""
+        now = self._now()
+
+        def work(connection: sa.Connection) -> MailboxRow:
+            moved = self._advance(connection, mailbox)
+            reopen_by_crm(connection, moved, listing.query.split(), now)
+            listings.page_done(connection, listing, 0, 0, "", now)
             return moved
 
         return self._database.transaction(work)

@@ -1,6 +1,7 @@
 """Importing a CRM file: idempotent, all or nothing, and what a change sets in motion.
 
-A new contact, lead or domain, or an unblocking, starts a targeted look back in the team's mailboxes; a changed
+A new contact, lead or domain starts a targeted look back in the team's mailboxes: a search of Gmail, and of the ledger for
+mail whose author Gmail's search cannot see. An unblocking has the ledger's blocked.* decisions read again. A changed
 opportunity has its owner's mailboxes polled at once, which extends their window where that is due (see io/claims.py).
 """
 
@@ -15,7 +16,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ..transforms.decisions import BLOCKED_TEAM, BLOCKED_USER
 from ..transforms.domains import company_domain
+from ..transforms.group_shelf import shelf_of
 from . import crm_csv, listings, mailboxes, schema
 from .crm_csv import CrmFileError
 from .database import Database
@@ -97,6 +100,7 @@ class _Import:
         self._changes = {table.name: Change() for table in _TABLES}
         self._terms: set[str] = set()
         self._whole_window = False
+        self._unblocked: set[str] = set()
         self._owners: set[str] = set()
         self._new_users: dict[str, str] = {}
         self._turned_off: list[str] = []
@@ -277,6 +281,8 @@ class _Import:
             self._owners.add(new["owner_user_id"])
         if table is schema.user_address and old is not None and new is not None and old["user_id"] != new["user_id"]:
             self._new_users[new["address"]] = new["user_id"]
+        if table is schema.blocked and old is not None and new is None:
+            self._unblocked.add(old["user_id"])
         term = _new_term(table, old, new)
         if not term or self._whole_window:
             return
@@ -298,8 +304,11 @@ class _Import:
 
         A mailbox that rests (its consent is gone, or its import is off) does so once it is back: over its whole window, which
         is one listing however many imports it slept through.
+
+        Two things no search finds, and the ledger knows: what was blocked by Reply-To or Sender, and mail through a Google Group,
+        whose From is the group's.
         """
-        if not self._terms:
+        if not self._terms and not self._unblocked:
             return
         mailbox = schema.mailbox.c
         awake = sa.and_(mailbox.import_on.is_(True), mailbox.state.not_in(RESTING))
@@ -308,12 +317,16 @@ class _Import:
         )
         found = self._connection.execute(query.order_by(mailbox.id)).all()
         queries = [""] if self._whole_window else list(search_terms(sorted(self._terms)))
+        shelves = [] if self._whole_window else sorted({shelf_of(term) for term in self._terms})
         if len(found) * len(queries) > MAX_LISTINGS:
             queries = [""]
         for mailbox_id, is_awake in found:
             row = mailboxes.read(self._connection, mailbox_id)
             assert row.window_from is not None
-            for terms in queries if is_awake else [""]:
+            rules = [BLOCKED_TEAM] * ("" in self._unblocked) + [BLOCKED_USER] * (row.user_id in self._unblocked)
+            if names := [*rules, *shelves]:
+                listings.start(self._connection, row, "reopen", row.window_from, self._now, query=" ".join(names))
+            for terms in queries if is_awake or not self._terms else [""]:
                 listings.start(self._connection, row, "targeted", row.window_from, self._now, query=terms)
 
     def _poll_owners(self) -> None:
@@ -326,14 +339,14 @@ class _Import:
             )
 
 
-def search_terms(terms: Sequence[str]) -> Iterator[str]:
-    """Gmail searches that find all mail from or to any of the addresses and domains, a few at a time.
+def search_terms(terms: Sequence[str], operators: Sequence[str] = ("from", "to", "cc")) -> Iterator[str]:
+    """Gmail searches that find all mail with any of the addresses and domains in one of these fields, a few at a time.
 
     Braces mean OR (support.google.com/mail/answer/7190).
     """
     parts: list[str] = []
     for term in terms:
-        part = f"from:{term} to:{term} cc:{term}"
+        part = " ".join(f"{operator}:{term}" for operator in operators)
         if parts and sum(map(len, parts)) + len(part) > _QUERY_LETTERS:
             yield "{" + " ".join(parts) + "}"
             parts = []
@@ -352,9 +365,7 @@ def _new_term(table: sa.Table, old: Row | None, new: Row | None) -> str | None:
         return None
     if table is schema.user_address:
         return str(old["address"])
-    if table is schema.own_domain:
-        return company_domain(old["domain"])
-    return old["pattern"].removeprefix("*.").removeprefix("@") if table is schema.blocked else None
+    return company_domain(old["domain"]) if table is schema.own_domain else None
 
 
 def _key(table: sa.Table, row: Any) -> Key:

@@ -8,10 +8,11 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ..transforms.claim_messages import Action, LedgerRow, NetChange, decide_change
+from ..transforms.claim_messages import CRM_RULES, SCORED_RULES, Action, LedgerRow, NetChange, decide_change
 from ..transforms.decisions import WINDOW_BEFORE
+from ..transforms.group_shelf import is_shelf
 from ..transforms.settings import TeamSettings
-from . import schema
+from . import removal, schema
 from .ledger import PENDING_AGAIN, Ledger
 from .mailboxes import MailboxRow
 
@@ -53,6 +54,23 @@ def reopen_before_window(connection: sa.Connection, mailbox: MailboxRow, now: dt
         .where(_message.mailbox_id == mailbox.id, _message.state == "decided", _message.rule == WINDOW_BEFORE)
         .values(**PENDING_AGAIN, lane=1, found_at=now)
     )
+
+
+def reopen_by_crm(connection: sa.Connection, mailbox: MailboxRow, names: Sequence[str], now: dt.datetime) -> None:
+    """The CRM changed: what these rules decided, and what stands on these shelves, is looked at again, after live mail."""
+    shelves = [name for name in names if is_shelf(name)]
+    decided = [_message.team_id == mailbox.team_id, _message.mailbox_id == mailbox.id, _message.state == "decided"]
+    by_rule = sa.select(_message.gmail_id).where(*decided, _message.rule.in_([n for n in names if not is_shelf(n)]))
+    context = schema.message_context.c
+    by_shelf = sa.select(_message.gmail_id).where(
+        *decided, _message.rule.in_(CRM_RULES | SCORED_RULES), context.team_id == mailbox.team_id, context.digest.in_(shelves),
+        context.mailbox_id == mailbox.id, context.gmail_id == _message.gmail_id,
+    )  # fmt: skip
+    ids = sorted({*connection.scalars(by_rule), *connection.scalars(by_shelf)})
+    set_rows(connection, mailbox, ids, **PENDING_AGAIN, lane=1, found_at=now)
+    for begin in range(0, len(ids), _CHUNK):
+        keys = [(mailbox.id, gmail_id) for gmail_id in ids[begin : begin + _CHUNK]]
+        removal.forget_context(connection, mailbox.team_id, keys)
 
 
 def ledger_rows(connection: sa.Connection, mailbox_id: str, ids: Sequence[str]) -> Mapping[str, LedgerRow]:

@@ -12,7 +12,8 @@ from ..transforms.records import Lane
 from . import schema
 from .mailboxes import MailboxRow, is_over
 
-Kind = Literal["first_sync", "extend", "recover", "targeted", "repair", "sample"]
+Kind = Literal["first_sync", "extend", "recover", "targeted", "repair", "sample", "reopen"]
+"""What a listing is for. `reopen` asks Gmail nothing: its query names the ledger's own decisions that a CRM change touches."""
 
 DATE_OVERLAP_S = 60
 """Gmail does not say whether after: and before: include their second: both are widened by this."""

@@ -242,7 +242,7 @@ listing = sa.Table(  # a messages.list that has to be walked: first sync, extens
     sa.Column("id", _auto, primary_key=True, autoincrement=True),
     sa.Column("team_id", Key(), nullable=False),
     sa.Column("mailbox_id", Key(), nullable=False),
-    sa.Column("kind", sa.String(16), nullable=False),  # first_sync, extend, recover, targeted, repair
+    sa.Column("kind", sa.String(16), nullable=False),  # first_sync, extend, recover, targeted, repair, sample, reopen
     sa.Column("query", Text(mysql.TEXT), nullable=False, default=""),  # terms beside the dates; "" asks for everything
     sa.Column("after_at", UtcDateTime, nullable=False),
     sa.Column("before_at", UtcDateTime),
@@ -283,7 +283,7 @@ message = sa.Table(  # the ledger: one row for every message that was looked at
     sa.Index("ix_message_engagement", "team_id", "engagement_id"),
     sa.Index("ix_message_state", "state", "not_before"),
 )  # fmt: skip
-message_context = sa.Table(  # keyed digests by which a later outbound mail overturns an automated.* decision
+message_context = sa.Table(  # by what decisions fall: digests (automated.*, by later outbound mail), shelves (mail through groups)
     "message_context", metadata,
     sa.Column("team_id", Key(), primary_key=True),
     sa.Column("digest", Key(32), primary_key=True),

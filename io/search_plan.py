@@ -65,7 +65,8 @@ def crm_searches(connection: sa.Connection, team_id: str) -> list[str]:
     """Gmail searches that together find all mail from or to the team's accounts, contacts and leads.
 
     Domains that match nobody by themselves (free mail, shared hosts) are left out; an address at an account's domain is found
-    with it.
+    with it. Mail through a Google Group may hide its author from the search, so whatever came through the team's own groups is
+    asked for as well.
     """
     domains = {
         domain
@@ -80,7 +81,9 @@ def crm_searches(connection: sa.Connection, team_id: str) -> list[str]:
     apart = {
         address for address in people if "@" in address and company_domain(address.rpartition("@")[2]) not in domains
     }
-    return list(search_terms(sorted(domains | apart)))
+    own = connection.scalars(sa.select(schema.own_domain.c.domain).where(schema.own_domain.c.team_id == team_id))
+    searches = list(search_terms(sorted(domains | apart)))
+    return [*searches, *search_terms(sorted(own), ("list",))] if searches else []
 
 
 def sample(before: Iterable[str], unseen: Iterable[str], size: int = SAMPLE) -> list[str]:

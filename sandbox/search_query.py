@@ -1,7 +1,7 @@
 """Gmail's search expressions (`q`): text in, a test of one message out.
 
 Covers what Google's help page on search operators lists and a sync can ask: after/before/newer/older (epoch seconds, or a
-date as midnight Pacific), from/to/cc/bcc/deliveredto, subject, in/is/label/category/has/larger/smaller/rfc822msgid, quoted
+date as midnight Pacific), from/to/cc/bcc/deliveredto/list, subject, in/is/label/category/has/larger/smaller/rfc822msgid, quoted
 phrases, words, `-`, OR, braces and parentheses. No alias is expanded and nothing matches thread-wide, as in the API.
 """
 
@@ -144,6 +144,8 @@ class _Parser:
             return _contains(("to", "cc", "bcc"), value)
         if name in {"from", "cc", "bcc", "subject"}:
             return _contains((name,), value)
+        if name == "list":
+            return _contains(("list-id", "mailing-list", "list-post"), value)
         if name == "deliveredto":
             return _contains(("delivered-to",), value)
         if name == "filename":

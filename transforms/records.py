@@ -213,8 +213,8 @@ class Decision(Record):
     """What became of a message that is not stored, and by which rule (see transforms/decisions.py). Holds no content.
 
     `context` are keyed digests of the sender and of the referenced Message-IDs, only where the rule is one that a later
-    outbound mail can overturn (automated.*). `crm_version` is the CRM by which it was made: settling hands back what was
-    decided by an older one than the team's.
+    outbound mail can overturn (automated.*), and the shelf of mail through a Google Group (transforms/group_shelf.py).
+    `crm_version` is the CRM by which it was made: settling hands back what was decided by an older one than the team's.
     """
 
     claim: ClaimedMessage

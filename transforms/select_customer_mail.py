@@ -23,6 +23,7 @@ from .engagement_id import content_digest, engagement_id, rank
 from .errors import DealmailError, TransientError
 from .gmail_payload import Part, read_envelope, read_root
 from .google_groups import unmask
+from .group_shelf import shelf_of
 from .headers import decode_fields, every
 from .plain_text import read_body
 from .records import CustomerMail, Decision, Direction, Failure, MailText, NormalizedMessage, Participant
@@ -63,14 +64,18 @@ def select(
         MalformedMessageError: the body cannot be read.
         StoreUnavailableError: `correspondence` cannot be asked.
     """
+    # By what a decision is found again where Gmail's search does not see the author (io/crm_import.py).
+    shelf = () if message.behind is None else (shelf_of(message.behind.address),)
     message = unmask(message, directory)
     rule = early_rule(message, directory, now)
     if rule is not None:
-        return Decision(message.claim, "dropped", rule, crm_version=directory.version)
+        shelf = shelf if rule == decisions.PARTICIPANTS_INTERNAL else ()
+        return Decision(message.claim, "dropped", rule, context=shelf, crm_version=directory.version)
     direction = direction_of(message, directory)
     links = directory.links(outsiders(message, directory))
     if not links:
-        return Decision(message.claim, "dropped", decisions.CRM_NO_MATCH, crm_version=directory.version)
+        rule = decisions.CRM_NO_MATCH
+        return Decision(message.claim, "dropped", rule, context=shelf, crm_version=directory.version)
     rule_set = automated.rule_set(directory.settings)
     root = read_root(message.payload)
     verdict = None
@@ -97,7 +102,7 @@ def select(
                     rule_set.version,
                     verdict.score,
                     verdict.signals,
-                    context,
+                    (*context, *shelf),
                     directory.version,
                 )
     elif "SENT" not in message.labels:  # a colleague's, or a program's under an own address

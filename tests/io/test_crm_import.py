@@ -18,10 +18,15 @@ from dealmail.io.correspondence import DatabaseCorrespondence
 from dealmail.io.crm import DatabaseDirectories, UnknownTeamError, crm_stamps
 from dealmail.io.crm_csv import CrmFileError
 from dealmail.io.vault import Digests
+from dealmail.transforms.group_shelf import shelf_of
 from dealmail.transforms.normalize_messages import normalize
 from dealmail.transforms.records import FetchedMessage, Participant
 from dealmail.transforms.select_customer_mail import select
 
+OWN = (
+    "{from:alice.archer@corp.example to:alice.archer@corp.example cc:alice.archer@corp.example "
+    "from:corp.example to:corp.example cc:corp.example}"
+)
 KEY = Digests((b"a key for tests, 32 bytes long..",))
 
 FILE = """kind,id,name,address,domain,account_id,company,owner,is_open,opened_on,closed_on,user_id,pattern
@@ -187,7 +192,11 @@ def test_new_people_and_unblocking_start_a_look_back(sales: Any) -> None:
         sales,
         "kind,id,address,domain,account_id\ncontact,c2,new@other.example,,\naccount_domain,,,mail.fresh.co.uk,a1\naccount_domain,,,gmail.com,a1\n",
     )
-    everything = listings(sales)
+    everything = [one for one in listings(sales) if one[1] != "reopen"]
+    shelves = sorted({shelf_of("fresh.co.uk"), shelf_of("other.example")})
+    assert {one for one in listings(sales) if one[1] == "reopen"} == {
+        (each, "reopen", " ".join(shelves)) for each in (box, off)
+    }
     assert [(kind, query) for mailbox, kind, query in everything if mailbox == off] == [
         ("targeted", "")
     ]  # once it is on again
@@ -198,10 +207,10 @@ def test_new_people_and_unblocking_start_a_look_back(sales: Any) -> None:
         == "{from:fresh.co.uk to:fresh.co.uk cc:fresh.co.uk from:new@other.example to:new@other.example cc:new@other.example}"
     )
     load(sales, "kind,pattern\nblocked,another.example\n", replace=True)
-    assert {query for _, _, query in listings(sales)} == {
-        found[0].query,
-        "",
-    }  # one unblocked wildcard: the whole window
+    assert {one for one in listings(sales) if one[0] == box} == {
+        (box, "targeted", found[0].query), (box, "reopen", " ".join(shelves)),
+        (box, "reopen", f"blocked.team blocked.user {shelf_of('corp.example')}"), (box, "targeted", OWN),
+    }  # fmt: skip
 
 
 def test_a_new_deal_has_its_owner_polled_at_once(sales: Any) -> None:

@@ -57,6 +57,7 @@ from dealmail.io.search import IndexEntry, SearchIndex, SearchQuery, SearchSpec,
 from dealmail.io.tombstones import TombstoneKey
 from dealmail.io.vault import Digests, Vault
 from dealmail.transforms.claim_messages import NetChange
+from dealmail.transforms.group_shelf import shelf_of
 from dealmail.transforms.records import CustomerMail, Decision, DueMailbox, Failure, MailText, SeenCopy
 
 TEAMS = ("t1", "t2")
@@ -254,6 +255,9 @@ CALLS: dict[str, Callable[[Two], Any]] = {
     ),
     "ledger_changes.ledger_rows": lambda w: w.write(lambda c: ledger_changes.ledger_rows(c, w.box, GMAIL_IDS)),
     "ledger_changes.reopen_before_window": lambda w: w.write(lambda c: ledger_changes.reopen_before_window(c, w.row, w.now())),
+    "ledger_changes.reopen_by_crm": lambda w: w.write(
+        lambda c: ledger_changes.reopen_by_crm(c, w.row, ["customer", "automated.reply", shelf_of("a@b.example")], w.now())
+    ),
     "ledger_changes.set_rows": lambda w: w.write(lambda c: ledger_changes.set_rows(c, w.row, GMAIL_IDS, rule="x")),
     "listings.start": lambda w: w.write(lambda c: listings.start(c, w.row, "first_sync", w.now(), w.now(), query="of all")),
     "listings.unfinished": lambda w: w.write(lambda c: listings.unfinished(c, w.box)),

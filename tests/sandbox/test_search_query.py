@@ -26,6 +26,8 @@ class Mail:
             "subject": "The offer for you",
             "body": "please find attached",
             "message-id": "<1@acme.co.uk>",
+            "list-id": "<support.corp.example>",
+            "x-original-from": "jane@new.example",
         }
     )
 
@@ -53,6 +55,9 @@ class Mail:
         ("from:acme.c", False),
         ("from:ann@acme.co.uk", True),
         ("from:bob", False),
+        ("from:jane@new.example", False),
+        ("list:corp.example", True),
+        ("list:acme.co.uk", False),
         ("to:bob@other.example", True),
         ("cc:bob", True),
         ("cc:alice", False),

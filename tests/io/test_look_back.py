@@ -1,0 +1,149 @@
+"""The targeted look back finds what Gmail's search cannot: mail through a Google Group, and what Reply-To or Sender blocked."""
+
+from __future__ import annotations
+
+import email.utils
+import uuid
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from dealmail.io import crm_import, schema, search_plan
+from dealmail.io.correspondence import DatabaseCorrespondence
+from dealmail.io.crm import DatabaseDirectories
+from dealmail.io.vault import Digests
+from dealmail.transforms.group_shelf import shelf_of
+from dealmail.transforms.normalize_messages import normalize
+from dealmail.transforms.records import FetchedMessage
+from dealmail.transforms.select_customer_mail import select
+
+BLOCKED = "blocked,,,,helpdesk.example,\n", "blocked,,,,*@private.example,u1\n"
+
+
+class Team:
+    """A mailbox at the sandbox whose mail is decided by the rules, with the CRM of the moment."""
+
+    def __init__(self, gmails: Any) -> None:
+        self.gmails = gmails
+        self.crm = "kind,id,address,domain,pattern,user_id\naccount,a1,,acme.example\n"
+        self.crm += f"own_domain,,,{gmails.domain}\nuser,u1,alice@{gmails.domain}\n"
+        self.load(self.crm)
+        self.box = gmails.connect("alice")
+
+    def load(self, text: str, **options: Any) -> None:
+        crm_import.import_csv(self.gmails.database, "t1", text, self.gmails.clock, **options)
+
+    def deliver(self, **headers: str) -> str:
+        fields = {
+            "From": "Jane <jane@new.example>", "To": self.gmails.address(self.box), "Subject": "Offer",
+            "Date": email.utils.format_datetime(self.gmails.clock()), "Message-ID": f"<{uuid.uuid4().hex}@x.example>",
+        } | {name.replace("_", "-"): value for name, value in headers.items()}  # fmt: skip
+        raw = "".join(f"{name}: {value}\r\n" for name, value in fields.items()) + "\r\nCan we talk about the offer?\r\n"
+        return self.gmails.client.deliver(self.gmails.address(self.box), raw.encode(), ["INBOX"], None)
+
+    def through_group(self, author: str) -> str:
+        group = f"support@{self.gmails.domain}"
+        return self.deliver(
+            From=f"'Jane' via Support <{group}>", To=group, Reply_To=f"Jane <{author}>", X_Original_From=f"Jane <{author}>",
+            X_Google_Group_Id="1", Mailing_list=f"list {group}; contact support+owners@{self.gmails.domain}",
+            List_ID=f"<support.{self.gmails.domain}>",
+        )  # fmt: skip
+
+    def sync(self, **settings: Any) -> dict[str, str]:
+        """All there is to do, decided as in the job; Gmail id to rule."""
+        gmails = self.gmails
+        claims = gmails.claims(**settings)
+        correspondence = DatabaseCorrespondence(gmails.database, Digests((b"a key for tests, 32 bytes long..",)))
+        gmails.advance(minutes=16)
+        for number in range(20):
+            ends = []
+            for answer in gmails.reader.read(gmails.claim(self.box, "work" if number else "poll", claims)):
+                directory = DatabaseDirectories(gmails.database, 0.0).directory("t1")
+                assert isinstance(answer, FetchedMessage)
+                ends.append(select(normalize(answer), directory, correspondence, now=gmails.clock()))
+            gmails.sales.settlements.settle(ends)
+        return gmails.outcomes(self.box)
+
+    def reads(self) -> int:
+        by_mailbox = self.gmails.client.counters()["by_mailbox"]
+        return int(by_mailbox[self.gmails.address(self.box)].get("messages.get", 0))
+
+
+@pytest.fixture
+def team(gmails: Any) -> Team:
+    return Team(gmails)
+
+
+def test_case_64_mail_through_a_group_is_found_when_its_author_gets_into_the_crm(team: Team) -> None:
+    jane, mark = team.through_group("jane@new.example"), team.through_group("mark@mail.later.example")
+    info = team.through_group("info@acme.example")
+    strangers = [team.through_group(f"eve@stranger{n}.example") for n in range(30)]
+    direct = team.deliver(From="lee@elsewhere.example")
+    before = team.sync()
+    assert {before[one] for one in (jane, mark, direct, *strangers)} == {"crm.no_match"}
+    assert before[info] == "customer"
+    team.load("kind,id,address\ncontact,c1,jane@new.example\n")
+    read = team.reads()
+    after = team.sync()
+    assert after == before | {jane: "customer"}
+    shelf = shelf_of("new.example")
+    assert team.reads() - read == 1 + sum(shelf_of(f"stranger{n}.example") == shelf for n in range(30))
+    team.load("kind,id,domain\naccount,a2,later.example\n")
+    assert team.sync() == after | {mark: "customer"}
+
+
+def test_the_ledger_names_a_shelf_and_nobody(team: Team) -> None:
+    """What does not qualify leaves a decision: one of 256 shelves beside it, and that for mail behind a group's address only."""
+    team.through_group("jane@new.example")
+    team.deliver(From="jane@new.example", List_ID=f"<support.{team.gmails.domain}>")
+    team.deliver(From="jane@new.example")
+    assert list(team.sync().values()) == ["crm.no_match"] * 3
+    ledger = team.gmails.sales.dump(schema.message, schema.message_context)
+    assert [row[1] for row in ledger["message_context"]] == [shelf_of("jane@new.example")]
+    assert "jane" not in repr(ledger)
+    assert "new.example" not in repr(ledger)
+
+
+def test_what_reply_to_or_sender_blocked_is_read_again_after_the_unblocking(team: Team) -> None:
+    crm = team.crm + "contact,c1,jane@new.example\n"
+    team.load(crm + "".join(BLOCKED))
+    reply = team.deliver(Reply_To="x@helpdesk.example")
+    sender = team.deliver(Sender="Robot <y@sub.helpdesk.example>")
+    own = team.deliver(Cc="kim@private.example")
+    stranger = team.deliver(From="eve@stranger.example")
+    before = team.sync()
+    assert before == {reply: "blocked.team", sender: "blocked.team", own: "blocked.user", stranger: "crm.no_match"}
+    read = team.reads()
+    team.load(crm + BLOCKED[1], replace=True)
+    assert team.sync() == before | {reply: "customer", sender: "customer"}
+    assert team.reads() - read == 2
+    team.load(crm, replace=True)
+    assert team.sync() == before | dict.fromkeys([reply, sender, own], "customer")
+    assert team.reads() - read == 3
+
+
+def test_a_mailbox_that_rests_looks_at_the_unblocked_once_it_is_back(team: Team) -> None:
+    crm = team.crm + "contact,c1,jane@new.example\n"
+    team.load(crm + BLOCKED[0])
+    mail = team.deliver(Reply_To="x@helpdesk.example")
+    assert team.sync() == {mail: "blocked.team"}
+    team.gmails.mailboxes.turn_off(team.box, "alice")
+    team.load(crm, replace=True)
+    assert team.sync() == {mail: "blocked.team"}
+    team.gmails.grant(team.box, team.gmails.client.grant(team.gmails.address(team.box)))
+    team.gmails.mailboxes.turn_on(team.box, "alice")
+    team.gmails.mailboxes.set_state(team.box, "live")
+    assert team.sync() == {mail: "customer"}
+
+
+def test_a_first_sync_by_search_asks_for_what_came_through_the_teams_groups(team: Team) -> None:
+    hidden = team.through_group("jane@acme.example")
+    for n in range(search_plan.SAMPLE + 30):
+        team.deliver(From=f"eve@stranger{n}.example")
+    outcomes = team.sync(search_plan=True)
+    with team.gmails.database.reading() as connection:
+        assert search_plan.crm_searches(connection, "t1")[-1] == f"{{list:{team.gmails.domain}}}"
+        assert connection.scalar(sa.select(schema.listing.c.listed).where(schema.listing.c.kind == "sample"))
+    assert outcomes[hidden] == "customer"
+    assert len(outcomes) == 1 + search_plan.SAMPLE
