@@ -18,6 +18,7 @@ from .tables import Format, format_option, iso, short, write_jsonl
 if TYPE_CHECKING:
     from ..transforms.correspondence import Correspondence, DigestKind
     from ..transforms.crm_directory import CrmDirectory
+    from ..transforms.errors import DealmailError
     from ..transforms.records import CustomerMail, NormalizedMessage
     from .window import Window
 
@@ -50,9 +51,13 @@ class Findings:
 
 
 def look_at(
-    messages: Iterable[NormalizedMessage], directory: CrmDirectory, learning: Learning, now: dt.datetime
+    messages: Iterable[NormalizedMessage],
+    directory: CrmDirectory,
+    learning: Learning,
+    now: dt.datetime,
+    found: Findings | None = None,
 ) -> Findings:
-    """Decide on every message as the job would.
+    """Decide on every message as the job would. `found` holds what was found, even where `messages` come to a bad end.
 
     Automated mail that a later-read mail of the team's own overturns is counted as imported, as the job would end up with.
     """
@@ -62,32 +67,50 @@ def look_at(
     from ..transforms.records import CustomerMail
     from ..transforms.select_customer_mail import select
 
-    found = Findings()
+    found = Findings() if found is None else found
     doubtful: list[tuple[str, str, tuple[str, ...]]] = []
 
     def count(outcome: str, rule: str, sender: str) -> None:
         found.rules[outcome, rule] += 1
         found.senders[outcome, rule][sender] += 1
 
-    for message in (unmask(one, directory) for one in messages):
-        sender = message.sender.address if message.sender else "(nobody)"
-        try:
-            made = select(message, directory, learning, now=now)
-        except MalformedMessageError:
-            count("parked", PARKED, sender)
-            continue
-        if isinstance(made, CustomerMail):
-            learning.shown |= set(made.context)
-            found.imported.append(dataclasses.replace(made, body=msgspec.structs.replace(made.body, text="", spans=())))
-            count("imported", made.rule, sender)
-        elif made.context:
-            doubtful.append((made.rule, sender, made.context))
-        else:
-            count(made.outcome, made.rule, sender)
-    for rule, sender, context in doubtful:
-        is_answered = bool(learning.shown.intersection(context))
-        count("imported" if is_answered else "dropped", IMPORTED_CUSTOMER if is_answered else rule, sender)
+    try:
+        for message in (unmask(one, directory) for one in messages):
+            sender = message.sender.address if message.sender else "(nobody)"
+            try:
+                made = select(message, directory, learning, now=now)
+            except MalformedMessageError:
+                count("parked", PARKED, sender)
+                continue
+            if isinstance(made, CustomerMail):
+                learning.shown |= set(made.context)
+                found.imported.append(
+                    dataclasses.replace(made, body=msgspec.structs.replace(made.body, text="", spans=()))
+                )
+                count("imported", made.rule, sender)
+            elif made.context:
+                doubtful.append((made.rule, sender, made.context))
+            else:
+                count(made.outcome, made.rule, sender)
+    finally:
+        for rule, sender, context in doubtful:
+            is_answered = bool(learning.shown.intersection(context))
+            count("imported" if is_answered else "dropped", IMPORTED_CUSTOMER if is_answered else rule, sender)
     return found
+
+
+def look_while_it_lasts(
+    window: Window, directory: CrmDirectory, learning: Learning, now: dt.datetime
+) -> tuple[Findings, DealmailError | KeyboardInterrupt | None]:
+    """What is found in `window`, and what ended the look before its time, if anything did."""
+    from ..transforms.errors import DealmailError
+
+    found = Findings()
+    try:
+        look_at(window.messages(), directory, learning, now, found)
+    except (DealmailError, KeyboardInterrupt) as stopped:
+        return found, stopped
+    return found, None
 
 
 def finding_rows(found: Findings) -> list[dict[str, Any]]:
@@ -108,12 +131,14 @@ def finding_rows(found: Findings) -> list[dict[str, Any]]:
 @click.option(
     "--limit", type=click.IntRange(1), default=200, show_default=True, help="Messages to look at, newest first."
 )
+@click.option("--all", "whole", is_flag=True, help="Look at the whole window, however many messages it has.")
 @format_option
 @with_settings
-def preview(settings: Settings, mailbox: str, limit: int, format_: Format) -> None:
+def preview(settings: Settings, mailbox: str, limit: int, whole: bool, format_: Format) -> None:
     """Decide on the mail of MAILBOX's look-back window, and show what would be imported and why not the rest.
 
-    The mailbox must be connected; import may be off. Nothing is stored but the Gmail quota that was used.
+    The mailbox must be connected; import may be off. Nothing is stored but the Gmail quota that was used: at most half of it,
+    about 150 messages a minute. Ctrl-C ends the look and shows what was found until then.
     """
     from ..io.correspondence import DatabaseCorrespondence
     from ..io.crm import load_directory
@@ -127,13 +152,25 @@ def preview(settings: Settings, mailbox: str, limit: int, format_: Format) -> No
         box = connected_mailbox(database, team_id, mailbox)
         accounts = GmailAccounts(database, open_vault(settings), google_settings(settings), utc_now)
         digests = Digests(read_keys(key_ref(settings.token_key, settings.spec())))
-        window = Window(database, accounts, box, limit)
+        window = Window(database, accounts, box, None if whole else limit)
         learning = Learning(DatabaseCorrespondence(database, digests))
-        found = look_at(window.messages(), load_directory(database, team_id), learning, utc_now())
-    if format_ == "jsonl":
-        write_jsonl(finding_rows(found))
-        return
-    print_findings(box.address, window, found)
+        found, stopped = look_while_it_lasts(window, load_directory(database, team_id), learning, utc_now())
+    if stopped is None or window.counts.seen:
+        if format_ == "jsonl":
+            write_jsonl(finding_rows(found))
+        else:
+            print_findings(box.address, window, found)
+    if stopped is not None:
+        if window.counts.seen:
+            click.echo(how_far(window), err=True)
+        raise stopped
+
+
+def how_far(window: Window) -> str:
+    """One line about a look that ended before its time."""
+    counts = window.counts
+    reached = f", back to {short(iso(counts.oldest))} UTC" if counts.oldest else ""
+    return f"ended early: {counts.seen} of about {counts.listed} messages were looked at{reached}"
 
 
 def print_findings(address: str, window: Window, found: Findings) -> None:

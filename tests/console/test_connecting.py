@@ -19,12 +19,17 @@ from click.testing import Result
 from kms_standin import KmsStandIn
 
 from dealmail.console import audit
+from dealmail.console.preview import Findings, Learning, how_far, look_while_it_lasts
+from dealmail.console.window import Window
 from dealmail.io import cloud_kms, schema
 from dealmail.io.audit import MailboxAudit
+from dealmail.io.correspondence import DatabaseCorrespondence
+from dealmail.io.crm import load_directory
 from dealmail.io.database import Database, DatabaseSpec
+from dealmail.io.google_signin import GmailAccounts, GoogleSettings
 from dealmail.io.mailboxes import Mailboxes, mailbox_id
-from dealmail.io.quota import QuotaLimits, keep_limits
-from dealmail.io.vault import Vault
+from dealmail.io.quota import DAY, SLOT_SECONDS, Quota, QuotaLimits, keep_limits
+from dealmail.io.vault import Digests, Vault, read_keys
 from dealmail.sandbox.client import SandboxClient
 from dealmail.sandbox.service import Sandbox, Settings
 
@@ -211,13 +216,96 @@ def test_preview_counts_by_rule_and_stores_nothing(
             assert connection.scalar(sa.select(sa.func.count()).select_from(table)) == 0
 
 
-def test_preview_stops_where_the_minutes_quota_ends(
-    connected: Run, admin: SandboxClient, sqlite_database: Database
-) -> None:
+class Minutes:
+    """A clock that `sleep` moves, together with the sandbox's; `before_sleep` is asked first."""
+
+    def __init__(self, admin: SandboxClient) -> None:
+        self.at, self._admin = dt.datetime.now(dt.UTC), admin
+        self.before_sleep: Callable[[], None] = lambda: None
+        self.told: list[str] = []
+
+    def __call__(self) -> dt.datetime:
+        return self.at
+
+    def sleep(self, seconds: float) -> None:
+        self.before_sleep()
+        self._admin.advance(seconds)
+        self.at += dt.timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def whole_window(
+    connected: Run, sandbox: Sandbox, admin: SandboxClient, sqlite_database: Database, tmp_path: pathlib.Path
+) -> tuple[Window, Minutes]:
+    """Alice's window, of 310 mails of a customer's, read to its end by a clock of the test's own."""
     admin.deliver_many(ALICE, [(mail("carol@acme.example", f"n{n}"), ["INBOX"], None) for n in range(310)])
-    result = connected("preview", ALICE, "--limit", "1000")
-    assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
-    assert "quota" in result.stderr
+    minutes = Minutes(admin)
+    vault = Vault(read_keys(f"file:{sqlite_database.engine.url.database}.key"))
+    google = GoogleSettings(sandbox.base, f"file:{tmp_path / 'client.json'}")
+    accounts = GmailAccounts(sqlite_database, vault, google, minutes)
+    (box,) = Mailboxes(sqlite_database, minutes).all("default")
+    told = minutes.told.append
+    return Window(sqlite_database, accounts, box, None, now=minutes, sleep=minutes.sleep, tell=told), minutes
+
+
+def looked_at(database: Database, window: Window) -> tuple[Findings, object]:
+    learning = Learning(DatabaseCorrespondence(database, Digests((b"a key for tests, 32 bytes long..",))))
+    return look_while_it_lasts(window, load_directory(database, "default"), learning, dt.datetime.now(dt.UTC))
+
+
+def test_preview_waits_for_quota_and_goes_on_with_half_of_it(
+    whole_window: tuple[Window, Minutes], sqlite_database: Database
+) -> None:
+    window, minutes = whole_window
+    box, quota, began = mailbox_id("default", ALICE), Quota(sqlite_database), minutes()
+    quota.debit(box, 2_000, began)  # the job's own
+
+    def spent() -> None:
+        with sqlite_database.reading() as connection:
+            assert quota.usage(connection, box, minutes()).mailbox <= 3_000
+
+    minutes.before_sleep = spent
+    found, stopped = looked_at(sqlite_database, window)
+    assert (stopped, window.counts.read, found.rules["imported", "customer"]) == (None, 310, 310)
+    assert minutes.told[0] == "49 of about 310 looked at; waiting for Gmail's quota"
+    assert 2 <= len(minutes.told) <= (minutes() - began).total_seconds() / 60 + 1
+
+
+def test_preview_shows_what_it_has_when_it_is_stopped(
+    whole_window: tuple[Window, Minutes], sqlite_database: Database
+) -> None:
+    def ctrl_c() -> None:
+        raise KeyboardInterrupt
+
+    window, minutes = whole_window
+    minutes.before_sleep = ctrl_c
+    found, stopped = looked_at(sqlite_database, window)
+    assert isinstance(stopped, KeyboardInterrupt)
+    assert found.rules == {("imported", "customer"): 149}
+    assert how_far(window).startswith("ended early: 149 of about 310 messages were looked at, back to 20")
+
+
+@pytest.mark.parametrize("format_", ["table", "jsonl"])
+def test_preview_shows_what_it_has_when_an_error_ends_it(
+    connected: Run, admin: SandboxClient, sqlite_database: Database, format_: str
+) -> None:
+    admin.deliver_many(ALICE, [(mail("carol@acme.example", f"n{n}"), ["INBOX"], None) for n in range(9)])
+    today = int(dt.datetime.now(dt.UTC).timestamp()) // 86_400 * (86_400 // SLOT_SECONDS)
+    spent = {"scope": DAY, "slot": today, "units": 40_000_000 - 105}  # room for a list call and five messages
+    sqlite_database.transaction(
+        lambda connection: sqlite_database.upsert(connection, schema.quota_use, [spent], ["units"])
+    )
+    result = connected("preview", ALICE, "--all", "--format", format_)
+    assert result.exit_code == 1
+    if format_ == "jsonl":
+        assert [json.loads(line)["messages"] for line in result.stdout.splitlines()] == [5]
+    else:
+        assert "     5  imported  customer" in result.stdout
+    how, why = result.stderr.splitlines()
+    assert how.startswith("ended early: 5 of about 9 messages were looked at, back to 20")
+    assert "quota" in why
+    again = connected("preview", ALICE)  # nothing at all was seen: the error alone
+    assert (again.exit_code, again.stdout, len(again.stderr.splitlines())) == (1, "", 1)
 
 
 def test_audit_names_what_is_missing_and_hands_it_over(
