@@ -174,7 +174,7 @@ class World:
 
 _LEDGER: dict[str, Any] = {
     "team_id": TEAM, "state": "decided", "lane": 0, "rules_version": "1", "score": None, "signals": None, "engagement_id": None,
-    "failures": 0, "phase": None, "error_class": None,
+    "failures": 0, "tries": 0, "phase": None, "error_class": None,
 }  # fmt: skip
 
 

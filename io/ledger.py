@@ -355,7 +355,7 @@ class Ledger:
 
 PENDING_AGAIN: dict[str, Any] = {
     "state": "pending", "outcome": None, "rule": None, "rules_version": "", "score": None, "signals": sa.null(), "engagement_id": None,
-    "failures": 0, "leases": 0, "not_before": None, "lease": None, "lease_until": None, "phase": None, "error_class": None,
+    "failures": 0, "tries": 0, "leases": 0, "not_before": None, "lease": None, "lease_until": None, "phase": None, "error_class": None,
     "decided_at": None,
 }  # fmt: skip
 """What sets a decided row back to its beginning."""

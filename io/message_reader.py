@@ -11,7 +11,6 @@ import concurrent.futures
 import dataclasses
 import datetime as dt
 import json
-import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
@@ -65,22 +64,20 @@ class ReaderOptions:
 class GmailMessageReader:
     """Implements transforms.fetch_messages.MessageReader. Safe to share between threads.
 
-    What fails because of quota, token or mailbox never counts against a message. A 5xx or a timeout counts only where other
-    messages of the same mailbox were read in the same batch: then it is this message that Gmail stumbles over.
+    What fails because of quota, token or mailbox never counts against a message. Of a 5xx or a timeout it is told whether other
+    messages of the same mailbox were read in the same batch: then it is more likely to be this message that Gmail stumbles over.
     """
 
     def __init__(
         self,
         accounts: GmailAccounts,
         options: ReaderOptions | None = None,
-        jitter: random.Random | None = None,
         more: Callable[[str], None] | None = None,
     ) -> None:
         """`more` debits the quota of a mailbox (its id) for one more read of a message than the claim has paid for."""
         self._accounts = accounts
         self._more = more or (lambda unused_mailbox: None)
         self._options = options or ReaderOptions()
-        self._jitter = jitter or random.SystemRandom()
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
@@ -177,13 +174,7 @@ class GmailMessageReader:
             return Decision(claim, "gone", GONE_NOT_FOUND)
         wait = error.retry_after if isinstance(error, TransientError) else None
         if isinstance(error, GmailQuotaError):
-            return Failure(
-                claim,
-                PHASE,
-                name,
-                counts=False,
-                retry_after=wait or dt.timedelta(seconds=2 + 3 * self._jitter.random()),
-            )
+            return Failure(claim, PHASE, name, counts=False, retry_after=wait)
         if isinstance(error, GmailUnavailableError):
             return Failure(claim, PHASE, name, counts=some_read, retry_after=wait)
         if isinstance(error, TransientError):

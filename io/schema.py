@@ -270,6 +270,7 @@ message = sa.Table(  # the ledger: one row for every message that was looked at
     sa.Column("signals", sa.JSON(none_as_null=True)),
     sa.Column("engagement_id", Key(32)),
     sa.Column("failures", sa.Integer, nullable=False, default=0),  # counted ones; the fifth parks
+    sa.Column("tries", sa.Integer, nullable=False, default=0),  # failures of this error_class in a row, counted or not
     sa.Column("leases", sa.Integer, nullable=False, default=0),
     sa.Column("not_before", UtcDateTime),
     sa.Column("lease", Key(32)),

@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..transforms import decisions
+from ..transforms import decisions, retries
 from ..transforms.blocklist import Blocklist
 from ..transforms.claim_messages import CRM_RULES
 from ..transforms.records import ChangedEngagements, CustomerMail, Decision, Failure, SeenCopy, Settleable
@@ -29,10 +29,6 @@ from .ledger import PENDING_AGAIN
 from .tombstones import TombstoneKey
 from .vault import Digests
 
-MAX_FAILURES = 5
-"""The fifth counted failure parks a message."""
-FIRST_PAUSE = dt.timedelta(seconds=1)
-LONGEST_PAUSE = dt.timedelta(minutes=10)
 HANDED_BACK_PAUSE = dt.timedelta(seconds=2)
 """How long a copy waits for the one that it was said to equal."""
 OUTDATED_LEASES = 20
@@ -52,6 +48,12 @@ class _Held:
     team_id: str
     failures: int
     leases: int
+    tries: int
+    error_class: str | None
+
+    def tries_like(self, failure: Failure) -> int:
+        """How many failures like this one came just before it."""
+        return self.tries if self.error_class == failure.error_class else 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -265,21 +267,22 @@ class DatabaseSettlements:
         taken_back: set[Key], now: dt.datetime,
     ) -> None:  # fmt: skip
         rows = []
+        alike = _waiting_alike(connection, items, held)
         for key, item in items.items():
             was = held[key]  # the row is there and locked: what is said of lane and found_at is never written
             row = {
                 **_UNDECIDED, "mailbox_id": key[0], "gmail_id": key[1], "team_id": was.team_id, "lane": 0,
-                "found_at": now, "failures": was.failures, "leases": was.leases,
+                "found_at": now, "failures": was.failures, "tries": 0, "leases": was.leases,
             }  # fmt: skip
             if absent.get(key):
                 row |= {"state": "decided", "outcome": "dropped", "rule": absent[key], "decided_at": now}
             elif key in absent:
-                pause = min(HANDED_BACK_PAUSE * 2 ** min(was.leases - 1, 10), LONGEST_PAUSE)
+                pause = min(HANDED_BACK_PAUSE * 2 ** min(was.leases - 1, 10), retries.LONGEST_PAUSE)
                 row |= {"not_before": now + pause * self._chance.uniform(0.5, 1)}
             elif key in taken_back:
                 pass
             elif isinstance(item, Failure):
-                row |= self._failed(item, was, now)
+                row |= self._failed(item, was, alike.get(key[0], 0), now)
             else:
                 row |= {
                     "state": "decided", "outcome": "imported", "rule": item.rule, "rules_version": item.rules_version,
@@ -291,17 +294,19 @@ class DatabaseSettlements:
                     row["engagement_id"] = item.engagement_id
                 row |= {"score": item.score, "signals": list(item.signals) or None}
             rows.append(row)
-        self._database.upsert(connection, schema.message, rows, [*_UNDECIDED, "failures", "leases"])
+        self._database.upsert(connection, schema.message, rows, [*_UNDECIDED, "failures", "tries", "leases"])
 
-    def _failed(self, failure: Failure, was: _Held, now: dt.datetime) -> dict[str, Any]:
-        failures = was.failures + failure.counts
+    def _failed(self, failure: Failure, was: _Held, alike: int, now: dt.datetime) -> dict[str, Any]:
+        tries = was.tries_like(failure)
+        counts = retries.counts(failure, tries, alike)
+        failures = was.failures + counts
         row: dict[str, Any] = {
-            "failures": failures, "phase": failure.phase[:32], "error_class": failure.error_class[:64], "leases": 0,
+            "failures": failures, "tries": tries + 1, "phase": failure.phase[:32], "error_class": failure.error_class[:64],
+            "leases": 0,
         }  # fmt: skip
-        if failure.counts and failures >= MAX_FAILURES:
+        if counts and failures >= retries.MAX_FAILURES:
             return row | {"state": "decided", "outcome": "parked", "rule": decisions.PARKED, "decided_at": now}
-        exponent = was.failures if failure.counts else max(was.leases, 3)
-        pause = min(FIRST_PAUSE * 2 ** min(exponent, 10), LONGEST_PAUSE) * self._chance.uniform(0.5, 1)
+        pause = retries.pause(failure, was.failures, tries) * self._chance.uniform(0.5, 1)
         return row | {"not_before": now + max(pause, failure.retry_after or pause)}
 
 
@@ -354,7 +359,8 @@ def _lock_messages(
         return {}
     query = (
         sa.select(
-            _message.mailbox_id, _message.gmail_id, _message.team_id, _message.state, _message.lease, _message.failures, _message.leases
+            _message.mailbox_id, _message.gmail_id, _message.team_id, _message.state, _message.lease, _message.failures,
+            _message.leases, _message.tries, _message.error_class,
         )
         .where(any_of(_message.mailbox_id, _message.gmail_id, keys))
         .order_by(_message.mailbox_id, _message.gmail_id)
@@ -364,8 +370,27 @@ def _lock_messages(
     for row in connection.execute(query):
         claim = wanted[row.mailbox_id, row.gmail_id].claim
         if row.state == "pending" and row.lease == claim.lease and row.team_id == claim.team_id:
-            held[row.mailbox_id, row.gmail_id] = _Held(row.team_id, row.failures, row.leases)
+            held[row.mailbox_id, row.gmail_id] = _Held(
+                row.team_id, row.failures, row.leases, row.tries, row.error_class
+            )  # fmt: skip
     return held
+
+
+def _waiting_alike(
+    connection: sa.Connection, items: Mapping[Key, Settleable], held: Mapping[Key, _Held]
+) -> dict[str, int]:
+    """How many messages of a mailbox wait because Gmail does not hand them out, where one has done so for long."""
+    late = {
+        key[0]: item.error_class
+        for key, item in items.items()
+        if isinstance(item, Failure) and retries.is_long(item, held[key].tries_like(item))
+    }
+    found = {}
+    for mailbox, error_class in sorted(late.items()):
+        is_alike = (_message.mailbox_id == mailbox, _message.state == "pending", _message.error_class == error_class)
+        some = sa.select(_message.gmail_id).where(*is_alike).limit(retries.FEW + 1)
+        found[mailbox] = connection.scalar(sa.select(sa.func.count()).select_from(some.subquery())) or 0
+    return found
 
 
 def _copies(connection: sa.Connection, keys: Iterable[Key]) -> dict[Key, str]:

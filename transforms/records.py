@@ -231,7 +231,8 @@ class Decision(Record):
 class Failure(Record):
     """A step could not finish one message. `error_class` names the exception's class; there is no message and no content.
 
-    `counts` is False where the message is not to blame (quota, token, a store that is down): it is tried again, never parked.
+    `counts` is False where the message is not to blame (quota, token, a store that is down): it is tried again, never parked. Of a
+    5xx it says whether other messages were read beside it (transforms/retries.py has the rules).
     """
 
     claim: ClaimedMessage

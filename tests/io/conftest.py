@@ -160,7 +160,7 @@ class Gmails:
         self.settings = GoogleSettings(sandbox.gmail, f"file:{folder / 'client.json'}", 5)
         self.vault = Vault((b"key material for tests only",))
         self.accounts = GmailAccounts(database, self.vault, self.settings, clock)
-        self.reader = GmailMessageReader(self.accounts, ReaderOptions(look_again=dt.timedelta(0)), random.Random(1))
+        self.reader = GmailMessageReader(self.accounts, ReaderOptions(look_again=dt.timedelta(0)))
         self.domain = f"{uuid.uuid4().hex[:8]}.example"
         sandbox.client.set_faults()
         sandbox.client.set_limits(user=6_000, project=1_200_000, concurrent=10)

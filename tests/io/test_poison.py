@@ -1,7 +1,8 @@
-"""A message that Gmail never hands out: tried five times, later each time, parked with phase and class, replayed by retry."""
+"""A message that Gmail never hands out: tried ever more seldom, parked with phase and class, replayed by retry."""
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import sqlalchemy as sa
@@ -45,3 +46,27 @@ def test_a_message_that_fails_five_times_is_parked_and_retry_replays_it(gmails: 
     assert gmails.ledger.retry_parked("t1", alice, poison) == 1
     gmails.sync(alice, "work")
     assert gmails.outcomes(alice)[poison] == "customer"
+
+
+def served(gmails: Any, mailbox: str, minutes: float) -> int:
+    """The mailbox is looked after for so long, as the register says; how many messages were asked for."""
+    counted = gmails.client.counters()["by_mailbox"].get(gmails.address(mailbox), {}).get("messages.get", 0)
+    until = gmails.clock() + dt.timedelta(minutes=minutes)
+    while gmails.clock() < until:
+        for due in gmails.register.due(gmails.clock()):
+            if due.mailbox_id == mailbox:
+                gmails.settle(gmails.claim(mailbox, due.reason))
+        gmails.advance(seconds=2)
+    return gmails.client.counters()["by_mailbox"][gmails.address(mailbox)].get("messages.get", 0) - counted
+
+
+def test_ten_minutes_without_answers_cost_few_calls_and_lose_nothing(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    gmails.sync(alice)
+    ids = [gmails.deliver(alice, f"Offer {n}") for n in range(20)]
+    gmails.client.set_faults({"500": 1.0, "methods": ["messages.get"], "mailboxes": [gmails.address(alice)]})
+    gmails.settle(gmails.claim(alice, "push"))
+    assert 5 * 20 < served(gmails, alice, 10) < 10 * 20
+    gmails.client.set_faults()
+    assert served(gmails, alice, 10) == 20
+    assert gmails.outcomes(alice) == dict.fromkeys(ids, "customer")

@@ -306,6 +306,7 @@ def upgrade() -> None:
         sa.Column("signals", sa.JSON()),
         sa.Column("engagement_id", key(32)),
         sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
         sa.Column("leases", sa.Integer(), nullable=False),
         sa.Column("not_before", utc()),
         sa.Column("lease", key(32)),
