@@ -26,6 +26,8 @@ MAX_LEASES = 25
 """So many leases that ended without any result park a message: it seems to take its worker down with it."""
 SUSPECT_LEASES = 3
 """After so many of them a message is leased with no other suspect: else it would take those down, and park them, with itself."""
+NEW_FOR = dt.timedelta(seconds=60)
+"""So long after it was found, a live message that Gmail answers 404 for may still be on its way to the server that answered."""
 PHASE_LOST = "lost"
 RESTING = ("not_connected", "consent_wanted", "reconsent", "paused")
 """States in which nothing is read until somebody acts."""
@@ -209,7 +211,7 @@ class Ledger:
         claimed: list[ClaimedMessage] = []
         for name in LANES if lane is None else (lane,):
             found = self._claimable(connection, mailbox, name, n - len(claimed), now) if len(claimed) < n else []
-            claimed += self._take(connection, mailbox, [gmail_id for gmail_id, _ in found], name, now, lease_seconds)
+            claimed += self._take(connection, mailbox, found, name, now, lease_seconds)
         return claimed if claimed or lane else self.lease_suspect(connection, mailbox, now, lease_seconds)
 
     def lease_suspect(
@@ -221,31 +223,33 @@ class Ledger:
         """
         for name in LANES:
             while found := self._claimable(connection, mailbox, name, 1, now, suspects=True):
-                gmail_id, leases = found[0]
-                if leases < MAX_LEASES:
-                    return self._take(connection, mailbox, [gmail_id], name, now, lease_seconds)
+                if found[0].leases < MAX_LEASES:
+                    return self._take(connection, mailbox, found, name, now, lease_seconds)
                 lost = _decided("parked", decisions.PARKED, now) | {"phase": PHASE_LOST, "error_class": None}
-                connection.execute(sa.update(schema.message).where(_of(mailbox, [gmail_id])).values(**lost))
+                connection.execute(sa.update(schema.message).where(_of(mailbox, [found[0].gmail_id])).values(**lost))
         return []
 
     def _take(
-        self, connection: sa.Connection, mailbox: MailboxRow, ids: Sequence[str], lane: Lane, now: dt.datetime, lease_seconds: float
+        self, connection: sa.Connection, mailbox: MailboxRow, found: Sequence[Any], lane: Lane, now: dt.datetime, lease_seconds: float
     ) -> list[ClaimedMessage]:  # fmt: skip
         token, until = self._new_lease(), now + dt.timedelta(seconds=lease_seconds)
-        for chunk in _chunks(ids):
+        for chunk in _chunks([row.gmail_id for row in found]):
             leased = {"lease": token, "lease_until": until, "leases": _message.leases + 1}
             connection.execute(sa.update(schema.message).where(_of(mailbox, chunk)).values(**leased))
         return [
-            ClaimedMessage(mailbox.team_id, mailbox.id, gmail_id, token, mailbox.address, lane, mailbox.window_from)
-            for gmail_id in ids
-        ]
+            ClaimedMessage(
+                mailbox.team_id, mailbox.id, row.gmail_id, token, mailbox.address, lane, mailbox.window_from,
+                is_new=lane == "live" and abs(now - row.found_at) < NEW_FOR,
+            )
+            for row in found
+        ]  # fmt: skip
 
     def _claimable(
         self, connection: sa.Connection, mailbox: MailboxRow, lane: Lane, n: int, now: dt.datetime, *, suspects: bool = False
-    ) -> list[tuple[str, int]]:  # fmt: skip
+    ) -> Sequence[Any]:  # fmt: skip
         is_suspect = _message.leases >= SUSPECT_LEASES
         query = (
-            sa.select(_message.gmail_id, _message.leases)
+            sa.select(_message.gmail_id, _message.leases, _message.found_at)
             .where(_message.mailbox_id == mailbox.id, _message.lane == LANES[lane], free(When.at(now)))
             .where(is_suspect if suspects else sa.not_(is_suspect))
             .order_by(_message.gmail_id.desc())
@@ -253,7 +257,7 @@ class Ledger:
         )
         if self._database.dialect != "sqlite":
             query = query.with_for_update(skip_locked=True)
-        return [(row.gmail_id, row.leases) for row in connection.execute(query)]
+        return connection.execute(query).all()
 
     def in_flight(self, connection: sa.Connection, mailbox: MailboxRow, lane: Lane, most: int, now: dt.datetime) -> int:
         """How many of the newest messages of a lane are leased to somebody now; it looks no further than `most` can matter."""

@@ -40,14 +40,13 @@ class ReaderOptions:
     """How messages are read.
 
     per_mailbox: requests side by side for one mailbox. threads: for all. text_cap: bytes of text parts that are read apart
-    (by attachmentId) for one message, before decoding. look_again: the wait before a live message that Gmail does not have
-    yet is asked for once more. mailbox_pause: how long messages wait that were not asked for because their mailbox refused.
+    (by attachmentId) for one message, before decoding. mailbox_pause: how long messages wait that were not asked for because their
+    mailbox refused.
     """
 
     per_mailbox: int = 5
     threads: int = 32
     text_cap: int = 4_000_000
-    look_again: dt.timedelta = dt.timedelta(seconds=1)
     mailbox_pause: dt.timedelta = dt.timedelta(seconds=60)
 
     def __post_init__(self) -> None:
@@ -79,7 +78,6 @@ class GmailMessageReader:
         self._more = more or (lambda unused_mailbox: None)
         self._options = options or ReaderOptions()
         self._lock = threading.Lock()
-        self._closed = threading.Event()
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
 
     def read(self, claims: Sequence[ClaimedMessage]) -> Iterator[FetchedMessage | Decision | Failure]:
@@ -98,11 +96,10 @@ class GmailMessageReader:
         for lane in lanes:
             lane.result()  # a mistake in this module must not pass as a lost message
         for batch in batches:
-            yield from self._again(batch)
+            yield from self._ends(batch)
 
     def close(self) -> None:
         """Give threads and connections back. Reading again afterwards makes new ones."""
-        self._closed.set()
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:
@@ -111,7 +108,6 @@ class GmailMessageReader:
     def _threads(self) -> concurrent.futures.ThreadPoolExecutor:
         with self._lock:
             if self._pool is None:
-                self._closed.clear()
                 self._pool = concurrent.futures.ThreadPoolExecutor(self._options.threads, thread_name_prefix="gmail")
             return self._pool
 
@@ -157,13 +153,7 @@ class GmailMessageReader:
         # The standard library: mail may hold lone surrogates, which msgspec refuses.
         return json.dumps(message).encode("ascii") if changed else payload
 
-    def _again(self, batch: _Batch) -> Iterator[FetchedMessage | Decision | Failure]:
-        """A push can be faster than the message it announces: live mail that is not found is asked for once more, a moment later."""
-        missing = [c for c, end in batch.ends.items() if isinstance(end, MessageGoneError) and c.lane == "live"]
-        if missing and not self._closed.wait(self._options.look_again.total_seconds()):
-            for claim in missing:
-                self._more(claim.mailbox_id)
-                batch.ends[claim] = self._read_one(claim, batch)
+    def _ends(self, batch: _Batch) -> Iterator[FetchedMessage | Decision | Failure]:
         some_read = any(isinstance(end, FetchedMessage) for end in batch.ends.values())
         for claim, end in batch.ends.items():
             yield end if isinstance(end, FetchedMessage) else self._end(claim, end, some_read=some_read)
@@ -171,7 +161,10 @@ class GmailMessageReader:
     def _end(self, claim: ClaimedMessage, error: DealmailError, *, some_read: bool) -> Decision | Failure:
         name = type(error).__name__
         if isinstance(error, MessageGoneError):
-            return Decision(claim, "gone", GONE_NOT_FOUND)
+            # A push can be faster than the message it announces, by seconds.
+            return (
+                Failure(claim, PHASE, name, counts=False) if claim.is_new else Decision(claim, "gone", GONE_NOT_FOUND)
+            )
         wait = error.retry_after if isinstance(error, TransientError) else None
         if isinstance(error, GmailQuotaError):
             return Failure(claim, PHASE, name, counts=False, retry_after=wait)

@@ -62,7 +62,8 @@ class ClaimedMessage(Record):
     """One message id leased to this run.
 
     `lease` is the token that settling must show; `owner` is the mailbox's own address; `window_from` is the start of the
-    mailbox's look-back window (None: no window); `lane` tells live mail from backfill.
+    mailbox's look-back window (None: no window); `lane` tells live mail from backfill. `is_new`: it was found only just now, so
+    that Gmail may not have it everywhere yet.
     """
 
     team_id: str
@@ -72,6 +73,7 @@ class ClaimedMessage(Record):
     owner: str
     lane: Lane = "live"
     window_from: dt.datetime | None = None
+    is_new: bool = False
 
 
 class FetchedMessage(Record, msgspec.Struct, frozen=True, gc=False):

@@ -23,7 +23,7 @@ from dealmail.io.database import Database
 from dealmail.io.google_signin import GmailAccounts, GoogleSettings, store_credential
 from dealmail.io.ledger import Ledger
 from dealmail.io.mailboxes import Mailboxes, MailboxRow
-from dealmail.io.message_reader import GmailMessageReader, ReaderOptions
+from dealmail.io.message_reader import GmailMessageReader
 from dealmail.io.quota import Quota, QuotaLimits
 from dealmail.io.register import Register
 from dealmail.io.settlements import DatabaseSettlements
@@ -160,7 +160,7 @@ class Gmails:
         self.settings = GoogleSettings(sandbox.gmail, f"file:{folder / 'client.json'}", 5)
         self.vault = Vault((b"key material for tests only",))
         self.accounts = GmailAccounts(database, self.vault, self.settings, clock)
-        self.reader = GmailMessageReader(self.accounts, ReaderOptions(look_again=dt.timedelta(0)))
+        self.reader = GmailMessageReader(self.accounts)
         self.domain = f"{uuid.uuid4().hex[:8]}.example"
         sandbox.client.set_faults()
         sandbox.client.set_limits(user=6_000, project=1_200_000, concurrent=10)

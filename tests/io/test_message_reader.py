@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dealmail.io.message_reader import GmailMessageReader, ReaderOptions, large_texts
-from dealmail.transforms.records import ClaimedMessage, Decision, Failure, FetchedMessage
+from dealmail.transforms.records import ClaimedMessage, Failure, FetchedMessage
 
 
 def ends(gmails: Any, claims: list[ClaimedMessage]) -> dict[str, Any]:
@@ -112,13 +112,46 @@ def test_an_outage_counts_only_against_the_message_that_alone_meets_it(gmails: A
     assert {end.error_class for end in ends(gmails, made_up(gmails, alice, *ids)).values()} == {"GmailUnavailableError"}
 
 
-def test_live_mail_that_is_not_there_yet_is_asked_for_once_more(gmails: Any) -> None:
+NOT_FOUND = {"answer": 1.0, "says": {"code": 404, "reason": "notFound", "message": "Requested entity was not found."}}
+
+
+@pytest.mark.parametrize("answers", [1, 2, 3, 4])
+def test_mail_that_gmail_does_not_find_at_first_is_asked_for_again(gmails: Any, answers: int) -> None:
     alice = gmails.connect("alice")
-    for lane, times in (("live", 2), ("backfill", 1)):
-        before = gets(gmails, alice)
-        (end,) = gmails.reader.read(made_up(gmails, alice, "1a00000000000000", lane=lane))
-        assert isinstance(end, Decision)
-        assert gets(gmails, alice) - before == times
+    gmails.sync(alice)
+    new = gmails.deliver(alice)
+    gmails.client.set_faults(faults(gmails, alice, **NOT_FOUND, count=answers))
+    pauses = []
+    for n in range(answers):
+        gmails.settle(gmails.claim(alice, "push" if n == 0 else "work"))
+        row = gmails.ledger.explain(alice, new)
+        assert (row.state, row.failures, row.error_class) == ("pending", 0, "MessageGoneError")
+        pauses.append((row.not_before - gmails.clock()).total_seconds())
+        gmails.advance(seconds=pauses[-1])
+    gmails.settle(gmails.claim(alice, "work"))
+    assert gmails.outcomes(alice) == {new: "customer"}
+    assert all(2 * 2**n <= pause <= 4 * 2**n for n, pause in enumerate(pauses))
+
+
+def test_mail_that_was_deleted_before_anybody_looked_is_gone_within_two_minutes(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    old = gmails.deliver(alice, age=1)
+    claimed = gmails.claim(alice)
+    gmails.client.delete(gmails.address(alice), old)
+    gmails.settle(claimed)
+    assert gmails.outcomes(alice) == {old: "gone.not_found"}  # no news: it was listed
+    new = gmails.deliver(alice)
+    claimed, found = gmails.claim(alice, "push"), gmails.clock()
+    gmails.client.delete(gmails.address(alice), new)
+    before = gets(gmails, alice)
+    while claimed:
+        gmails.settle(claimed)
+        if not_before := gmails.ledger.explain(alice, new).not_before:
+            gmails.advance(seconds=(not_before - gmails.clock()).total_seconds())
+        claimed = gmails.claim(alice, "work")
+    assert gmails.outcomes(alice)[new] == "gone.not_found"
+    assert dt.timedelta(minutes=1) <= gmails.clock() - found < dt.timedelta(minutes=2)
+    assert gets(gmails, alice) - before <= 7
 
 
 def test_large_text_parts_are_put_in_place_and_files_are_not(gmails: Any) -> None:
