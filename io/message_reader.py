@@ -12,7 +12,7 @@ import dataclasses
 import datetime as dt
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from ..transforms.decisions import GONE_NOT_FOUND
@@ -40,13 +40,14 @@ class ReaderOptions:
     """How messages are read.
 
     per_mailbox: requests side by side for one mailbox. threads: for all. text_cap: bytes of text parts that are read apart
-    (by attachmentId) for one message, before decoding. mailbox_pause: how long messages wait that were not asked for because their
+    (by attachmentId) for one message, before decoding; text_parts: how many. mailbox_pause: how long messages wait that were not asked for because their
     mailbox refused.
     """
 
     per_mailbox: int = 5
     threads: int = 32
     text_cap: int = 4_000_000
+    text_parts: int = 4
     mailbox_pause: dt.timedelta = dt.timedelta(seconds=60)
 
     def __post_init__(self) -> None:
@@ -55,7 +56,7 @@ class ReaderOptions:
         Raises:
             ValueError: a number below one.
         """
-        for name in ("per_mailbox", "threads", "text_cap"):
+        for name in ("per_mailbox", "threads", "text_cap", "text_parts"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)}: must be 1 or more")
 
@@ -71,11 +72,11 @@ class GmailMessageReader:
         self,
         accounts: GmailAccounts,
         options: ReaderOptions | None = None,
-        more: Callable[[str], None] | None = None,
+        more: Callable[[str, int], bool] | None = None,
     ) -> None:
-        """`more` debits the quota of a mailbox (its id) for one more read of a message than the claim has paid for."""
+        """`more` debits the quota of a mailbox (its id) for so many more reads than the claim has paid for, where there is room."""
         self._accounts = accounts
-        self._more = more or (lambda unused_mailbox: None)
+        self._more = more or (lambda unused_mailbox, unused_count: True)
         self._options = options or ReaderOptions()
         self._lock = threading.Lock()
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
@@ -120,7 +121,11 @@ class GmailMessageReader:
             return batch.refusal
         try:
             gmail = batch.gmail = batch.gmail or self._accounts.open(claim.mailbox_id)
-            payload = self._with_large_texts(gmail, claim, gmail.get(claim.gmail_id))
+            payload = gmail.get(claim.gmail_id)
+            if b'"attachmentId"' in payload:
+                payload = self._with_large_texts(gmail, claim, payload, batch)
+        except _NoRoomError:
+            return GmailQuotaError("get: no room for large texts")  # the others are paid for already, and read
         except (GmailQuotaError, MailboxError, VaultError, StoreUnavailableError) as error:
             batch.refusal = error
             return error
@@ -131,27 +136,27 @@ class GmailMessageReader:
             return error
         return FetchedMessage(claim, payload)
 
-    def _with_large_texts(self, gmail: Gmail, claim: ClaimedMessage, payload: bytes) -> bytes:
+    def _with_large_texts(self, gmail: Gmail, claim: ClaimedMessage, payload: bytes, batch: _Batch) -> bytes:
         """`payload` with text parts in place that Gmail hands out by id only. Ids are good for this answer alone.
+
+        All are paid for at once, by the quota or, where that has no room, by messages of the batch that are given up for now: so
+        one of a batch gets through, however many large ones there are.
 
         Raises:
             MalformedMessageError: no JSON object with a payload.
             MessageGoneError: deleted between the two requests.
+            _NoRoomError: neither could pay.
         """
-        if b'"attachmentId"' not in payload:
-            return payload  # whether it is whole is for the next step to see, which decodes it anyway
         message = decode_message(payload)
-        room, changed = self._options.text_cap, False
-        for body in large_texts(message["payload"]):
-            size = body.get("size")
-            if isinstance(size, int) and size > room:
-                continue
-            self._more(claim.mailbox_id)
+        bodies = fitting(large_texts(message["payload"]), self._options.text_parts, self._options.text_cap)
+        if not bodies:
+            return payload
+        if not self._more(claim.mailbox_id, len(bodies)) and not batch.give_up(len(bodies)):
+            raise _NoRoomError
+        for body in bodies:
             body["data"] = gmail.attachment(claim.gmail_id, body.pop("attachmentId"))
-            room -= len(body["data"])
-            changed = True
         # The standard library: mail may hold lone surrogates, which msgspec refuses.
-        return json.dumps(message).encode("ascii") if changed else payload
+        return json.dumps(message).encode("ascii")
 
     def _ends(self, batch: _Batch) -> Iterator[FetchedMessage | Decision | Failure]:
         some_read = any(isinstance(end, FetchedMessage) for end in batch.ends.values())
@@ -177,6 +182,10 @@ class GmailMessageReader:
         return Failure(claim, PHASE, name)
 
 
+class _NoRoomError(Exception):
+    """The mailbox's own quota has no room: Gmail was not asked."""
+
+
 class _Batch:
     """The claims of one mailbox in one call of `read`, handed out to several threads."""
 
@@ -187,12 +196,21 @@ class _Batch:
         """Set once the mailbox as a whole refused: the rest is not asked for."""
         self.gmail: Gmail | None = None
         """Opened by the first message: the credential is looked up once a batch, not once a message."""
-        self._waiting = iter(claims)
+        self._waiting = collections.deque(claims)
         self._lock = threading.Lock()
 
     def next(self) -> ClaimedMessage | None:
         with self._lock:
-            return next(self._waiting, None)
+            return self._waiting.popleft() if self._waiting else None
+
+    def give_up(self, count: int) -> bool:
+        """End `count` messages, the last of those that were not asked for, as refused: what was debited for them is free."""
+        with self._lock:
+            if len(self._waiting) < count:
+                return False
+            for _ in range(count):
+                self.ends[self._waiting.pop()] = GmailQuotaError("get: given up for another's large texts")
+            return True
 
     def done(self, claim: ClaimedMessage, end: FetchedMessage | DealmailError) -> None:
         with self._lock:
@@ -230,3 +248,15 @@ def large_texts(part: dict[str, Any]) -> Iterator[dict[str, Any]]:
             and not part.get("filename")
         ):
             yield body
+
+
+def fitting(bodies: Iterable[dict[str, Any]], most: int, cap: int) -> list[dict[str, Any]]:
+    """The first `most` of `bodies` that come to at most `cap` bytes by the sizes they say."""
+    found: list[dict[str, Any]] = []
+    for body in bodies:
+        size = body.get("size")
+        if len(found) == most or (isinstance(size, int) and size > cap):
+            continue
+        cap -= size if isinstance(size, int) else 0
+        found.append(body)
+    return found

@@ -69,7 +69,7 @@ class Usage:
 class Quota:
     """Debits units before they are spent.
 
-    All methods but `debit` work within a transaction of the caller, who should call them late.
+    All methods but `debit` and `take` work within a transaction of the caller, who should call them late.
     """
 
     def __init__(self, database: Database, limits: QuotaLimits | None = None) -> None:
@@ -109,6 +109,19 @@ class Quota:
             StoreUnavailableError: the database cannot be reached.
         """
         self._database.transaction(lambda connection: self.spend(connection, mailbox, units, now))
+
+    def take(self, mailbox: str, units: int, now: dt.datetime, share: float = 1.0) -> bool:
+        """Debit `units` where `share` of the limits has room for all of them, in a transaction of its own; whether it had.
+
+        Raises:
+            StoreUnavailableError: the database cannot be reached.
+        """
+
+        def work(connection: sa.Connection) -> bool:
+            has_room = self.room(connection, mailbox, now, share) >= units
+            return has_room and self.grant(connection, mailbox, units, 1, now) > 0
+
+        return self._database.transaction(work)
 
     def _begin(self, connection: sa.Connection, mailbox: str, now: dt.datetime) -> dict[str, int]:
         """Have a row of now for each scope, and say where it stands; with a new one go those that nobody asks for any more."""

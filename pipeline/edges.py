@@ -135,11 +135,12 @@ class OpenEdges:
     def reader(self) -> GmailMessageReader:
         """Gmail's messages, many at once."""
         quota = Quota(self.database, self._options.quota)
-        return GmailMessageReader(
-            self.accounts,
-            ReaderOptions(threads=self._options.fetch_threads),
-            more=lambda mailbox: quota.debit(mailbox, quota.limits.get, utc_now()),
-        )
+        share = ClaimSettings().live_share  # the rest stays free for finding out what is new, as when leasing
+
+        def more(mailbox: str, count: int) -> bool:
+            return quota.take(mailbox, count * quota.limits.get, utc_now(), share)
+
+        return GmailMessageReader(self.accounts, ReaderOptions(threads=self._options.fetch_threads), more)
 
     @functools.cached_property
     def directories(self) -> DatabaseDirectories:

@@ -35,10 +35,11 @@ class Envelope(msgspec.Struct, rename="camel"):
     label_ids: list[str] | None = None
 
 
-class Body(msgspec.Struct, gc=False):
-    """A part's body: base64url `data`, absent where the bytes were left at Google."""
+class Body(msgspec.Struct, rename="camel", gc=False):
+    """A part's body: base64url `data`, absent where the bytes were left at Google, to be had by an `attachment_id`."""
 
     data: str | None = None
+    attachment_id: Any = None
 
 
 _USUAL_KINDS: Final = frozenset(

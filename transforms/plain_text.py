@@ -38,7 +38,7 @@ SIGNED_UNREAD: Final = "signed.unread"
 STUB: Final = "stub.html_taken"
 FLAGS: Final[dict[str, str]] = {
     TEXT_CUT: "the text was longer than the store takes and was cut",
-    PARTS_CUT: "the mail had more parts, or nested deeper, than is read",
+    PARTS_CUT: "the mail had more or larger parts, or nested deeper, than is read",
     ATTACHED_MESSAGE: "a mail was attached; attachments are not read",
     CALENDAR: "a calendar part was there; it is not read",
     TNEF: "an Outlook winmail.dat was there; it is not read",
@@ -305,6 +305,8 @@ class _Reader:
     def _read_words(self, part: Part) -> list[_Piece]:
         data = part.body.data if part.body is not None else None
         if not data:
+            if part.body is not None and part.body.attachment_id:
+                self.flags.append(PARTS_CUT)
             return []
         declared, is_flowed, delsp = _text_parameters(part.header("content-type")[:_MAX_CONTENT_TYPE])
         raw = read_bytes(data)

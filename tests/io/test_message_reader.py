@@ -15,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dealmail.io.message_reader import GmailMessageReader, ReaderOptions, large_texts
+from dealmail.io.quota import Quota, QuotaLimits
+from dealmail.transforms.plain_text import read_text
 from dealmail.transforms.records import ClaimedMessage, Failure, FetchedMessage
 
 
@@ -133,7 +135,10 @@ def test_mail_that_gmail_does_not_find_at_first_is_asked_for_again(gmails: Any, 
     assert all(2 * 2**n <= pause <= 4 * 2**n for n, pause in enumerate(pauses))
 
 
-def test_mail_that_was_deleted_before_anybody_looked_is_gone_within_two_minutes(gmails: Any) -> None:
+@pytest.mark.parametrize("is_told", [True, False])
+def test_mail_that_is_never_found_is_gone_within_two_minutes_and_at_once_where_history_tells(
+    gmails: Any, is_told: bool
+) -> None:
     alice = gmails.connect("alice")
     old = gmails.deliver(alice, age=1)
     claimed = gmails.claim(alice)
@@ -142,16 +147,22 @@ def test_mail_that_was_deleted_before_anybody_looked_is_gone_within_two_minutes(
     assert gmails.outcomes(alice) == {old: "gone.not_found"}  # no news: it was listed
     new = gmails.deliver(alice)
     claimed, found = gmails.claim(alice, "push"), gmails.clock()
-    gmails.client.delete(gmails.address(alice), new)
+    if is_told:
+        gmails.client.delete(gmails.address(alice), new)
+    gmails.client.set_faults(faults(gmails, alice, **NOT_FOUND))
     before = gets(gmails, alice)
     while claimed:
         gmails.settle(claimed)
         if not_before := gmails.ledger.explain(alice, new).not_before:
             gmails.advance(seconds=(not_before - gmails.clock()).total_seconds())
         claimed = gmails.claim(alice, "work")
-    assert gmails.outcomes(alice)[new] == "gone.not_found"
-    assert dt.timedelta(minutes=1) <= gmails.clock() - found < dt.timedelta(minutes=2)
-    assert gets(gmails, alice) - before <= 7
+    took = gmails.clock() - found
+    if is_told:
+        assert (gmails.outcomes(alice)[new], took < dt.timedelta(seconds=15)) == ("gone.deleted", True)
+    else:
+        assert (gmails.outcomes(alice)[new], took < dt.timedelta(minutes=2)) == ("gone.not_found", True)
+        assert took >= dt.timedelta(minutes=1)
+        assert gets(gmails, alice) - before <= 7
 
 
 def test_large_text_parts_are_put_in_place_and_files_are_not(gmails: Any) -> None:
@@ -176,6 +187,66 @@ def test_large_text_parts_are_put_in_place_and_files_are_not(gmails: Any) -> Non
     (end,) = small.read(made_up(gmails, alice, big))
     small.close()
     assert "data" not in json.loads(end.payload)["payload"]["parts"][0]["body"]
+
+
+def raw_of_large_parts(number: int, parts: int) -> bytes:
+    text = "Hello from afar. " * 20_000
+    inner = "".join(f"--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n{text}\r\n" for _ in range(parts))
+    return (
+        f"Message-ID: <large{number}@x>\r\nSubject: Large\r\nMIME-Version: 1.0\r\n"
+        f"Content-Type: multipart/mixed; boundary=b\r\n\r\n{inner}--b--\r\n"
+    ).encode()
+
+
+def test_of_many_large_parts_the_first_four_are_read(gmails: Any) -> None:
+    alice, paid = gmails.connect("alice"), []
+    big = gmails.client.deliver(gmails.address(alice), raw_of_large_parts(0, 6))
+    reader = GmailMessageReader(gmails.accounts, more=lambda mailbox, count: not paid.append((mailbox, count)))
+    (end,) = reader.read(made_up(gmails, alice, big))
+    reader.close()
+    assert paid == [(alice, 4)]
+    read = ["data" in part["body"] for part in json.loads(end.payload)["payload"]["parts"]]
+    assert read == [True] * 4 + [False] * 2
+    assert "parts.cut" in read_text(end.payload).flags
+
+
+def test_large_texts_are_paid_for_by_messages_that_are_given_up_where_the_quota_has_no_room(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    big = gmails.client.deliver(gmails.address(alice), raw_of_large_parts(0, 2))
+    small = [gmails.deliver(alice, f"Offer {n}") for n in range(4)]
+    reader = GmailMessageReader(gmails.accounts, ReaderOptions(per_mailbox=1), more=lambda mailbox, count: False)
+    found = {end.claim.gmail_id: end for end in reader.read(made_up(gmails, alice, big, *small))}
+    assert [type(found[gmail_id]).__name__ for gmail_id in (big, *small)] == ["FetchedMessage"] * 3 + ["Failure"] * 2
+    assert {(end.error_class, end.counts) for end in found.values() if isinstance(end, Failure)} == {
+        ("GmailQuotaError", False)
+    }
+    calls = gmails.client.counters()["by_mailbox"][gmails.address(alice)]
+    assert (calls["messages.get"], calls["messages.attachments.get"]) == (3, 2)
+    (end,) = reader.read(made_up(gmails, alice, big))  # nobody to give way
+    reader.close()
+    assert (end.error_class, end.counts) == ("GmailQuotaError", False)
+    assert gmails.client.counters()["by_mailbox"][gmails.address(alice)]["messages.attachments.get"] == 2
+
+
+def test_a_window_full_of_large_texts_keeps_to_the_quota_and_comes_to_an_end(gmails: Any) -> None:
+    alice, limits = gmails.connect("alice"), QuotaLimits(mailbox_minute=300)
+    gmails.client.set_limits(user=0, project=0, concurrent=0)
+    for n in range(8):
+        at = gmails.clock() - dt.timedelta(hours=n + 1)
+        gmails.client.deliver(gmails.address(alice), raw_of_large_parts(n, 3), ["INBOX"], int(at.timestamp() * 1000))
+    quota, claims = Quota(gmails.database, limits), gmails.claims(limits)
+    gmails.reader = GmailMessageReader(
+        gmails.accounts, more=lambda mailbox, count: quota.take(mailbox, count * limits.get, gmails.clock(), 0.95)
+    )
+    costs = {"getProfile": 1, "messages.list": 5, "history.list": 2, "messages.get": 20, "messages.attachments.get": 20}
+    spent: list[int] = []
+    while gmails.counts(alice) != {"customer": 8}:
+        gmails.settle(gmails.claim(alice, "work" if spent else "poll", claims))
+        calls = gmails.client.counters()["by_mailbox"][gmails.address(alice)]
+        spent.append(sum(cost * calls.get(call, 0) for call, cost in costs.items()))
+        assert spent[-1] - (spent[-13] if len(spent) > 12 else 0) <= 300
+        assert len(spent) < 12 * 10
+        gmails.advance(seconds=5)
 
 
 def test_reads_again_after_it_was_closed(gmails: Any) -> None:

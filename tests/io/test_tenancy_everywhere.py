@@ -290,6 +290,7 @@ CALLS: dict[str, Callable[[Two], Any]] = {
     "quota.Quota.room": lambda w: w.write(lambda c: w.quota.room(c, w.box, w.now())),
     "quota.Quota.spend": lambda w: w.write(lambda c: w.quota.spend(c, w.box, 5, w.now())),
     "quota.Quota.usage": lambda w: w.write(lambda c: w.quota.usage(c, w.box, w.now())),
+    "quota.Quota.take": lambda w: w.quota.take(w.box, 5, w.now()),
     "quota.spent_lately": lambda w: w.write(lambda c: quota.spent_lately(c, w.now(), [w.box])),
     "relink.relink": lambda w: (
         crm_import.import_csv(w.database, w.me, CRM.format("x").replace("a1\n", "a7\n") + "account,a7,,,other.example,\n", w.now),
