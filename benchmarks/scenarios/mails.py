@@ -20,6 +20,10 @@ WINDOW: Final = dt.timedelta(days=7)
 DEAL_AGE: Final = dt.timedelta(days=30)
 OLD_DEAL_AGE: Final = dt.timedelta(days=90)
 
+LARGE_TEXT: Final = 300 * 1024
+"""Bytes: Gmail hands such a text out apart, by an attachmentId, for units of its own. (The sandbox does above 256 KiB.)"""
+_LARGE_SHARE: Final = 0.06
+
 Category = Literal["customer", "internal", "stranger", "blocked", "auto_reply", "campaign", "late"]
 """What a mail is about. campaign: automated, unless somebody of the team wrote to its author. late: of LATE_DOMAIN."""
 
@@ -111,6 +115,7 @@ class Writer:
         self._chance = chance
         self._addresses = addresses
         self._seed = seed
+        self._large = random.Random(f"large:{seed}")
         self._count = 0
 
     def mail(self, category: Category, owner: str, at: dt.datetime, *, outbound: bool = False, to: str = "") -> Mail:
@@ -121,6 +126,9 @@ class Writer:
         outside = to or outside
         message_id = f"{key}@mail.example" if category != "customer" or self._chance.random() < 0.93 else ""
         text = f"{self._words()}\n\nReference {key}.\n"
+        if self._large.random() < _LARGE_SHARE:
+            line = "A line of a long text.\n"
+            text += line * (LARGE_TEXT // len(line) + 1)
         sender, recipients = (owner, (outside,)) if outbound else (outside, (owner,))
         if category == "internal":
             sender, recipients = (owner, (self._other(owner),)) if outbound else (self._other(owner), (owner,))
