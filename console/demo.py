@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import pathlib
 import signal
 
@@ -54,6 +55,8 @@ def demo(
     folder = pathlib.Path(keep) if keep else VAR / f"demo-{now.astimezone():%Y%m%d-%H%M%S}"
     if folder.exists() and any(folder.iterdir()):
         raise BadInputError(f"{folder} is not empty; name a new folder")
+    # What is made here, by the job and the sandbox too, is mail: nobody else's business. Servers run as users of their own.
+    mask = os.umask(0o077) if stores == "embedded" else None
     folder.mkdir(parents=True, exist_ok=True)
     before = signal.signal(signal.SIGTERM, _as_ctrl_c)
     try:
@@ -66,6 +69,8 @@ def demo(
         raise FailedError(f"{error}; see {folder / 'job.log'}") from error
     finally:
         signal.signal(signal.SIGTERM, before)
+        if mask is not None:
+            os.umask(mask)
 
 
 def _as_ctrl_c(*_unused: object) -> None:

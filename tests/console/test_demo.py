@@ -45,6 +45,7 @@ def test_the_sample_ends_as_expected(tmp_path: pathlib.Path) -> None:
     assert len(report["push_seconds"]["all"]) > 20
     assert "Deal Meridian Foods" in out
     assert "dealmail --database=sqlite:///" in out
+    assert [path.name for path in (folder, *folder.iterdir()) if path.stat().st_mode & 0o077] == []
     assert not left_running(folder)
 
 
