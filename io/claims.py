@@ -147,6 +147,7 @@ class GmailClaims:
         is_mere_push = due.reason == "push" and not due.turn and mailbox.history_id is not None
         try:
             gmail = self._accounts.open(mailbox.id)
+            gmail.sign_in()  # before any quota is debited, or a message leased, for a mailbox that cannot be read
             current = self._read_history_if_due(mailbox, gmail, due)
             claimed: list[ClaimedMessage] = []
             # A blocked mailbox is read only when a look at its history has just worked.

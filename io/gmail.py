@@ -94,6 +94,18 @@ class Gmail:
         self._delegated = delegated
         self._now = now
 
+    def sign_in(self) -> None:
+        """Have an access token; nothing is asked where there is a good one already."""
+        _, plain = _of_this_thread(self._endpoint, self._timeout)
+        try:
+            self._refresh(plain)
+        except auth_exceptions.GoogleAuthError as error:
+            _forget_connections(plain)
+            raise token_error(error, delegated=self._delegated) from None
+        except (OSError, httplib2.HttpLib2Error, http.client.HTTPException) as error:
+            _forget_connections(plain)
+            raise GmailUnavailableError(f"token: {type(error).__name__}") from None
+
     def profile(self) -> Profile:
         """The mailbox's own address and newest history id."""
         answer = self._json("profile", lambda users: users.getProfile(userId="me"))
@@ -223,10 +235,13 @@ class Gmail:
             raise GmailUnavailableError(f"{call}: {type(error).__name__}") from None
         return content.encode() if isinstance(content, str) else content
 
-    def _execute(self, request: Any, plain: httplib2.Http) -> Any:
+    def _refresh(self, plain: httplib2.Http) -> None:
         with self._refreshing:
             if not self._credentials.valid:
                 self._credentials.refresh(google_auth_httplib2.Request(plain))
+
+    def _execute(self, request: Any, plain: httplib2.Http) -> Any:
+        self._refresh(plain)
         return request.execute(http=google_auth_httplib2.AuthorizedHttp(self._credentials, http=plain))
 
 

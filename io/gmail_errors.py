@@ -49,6 +49,7 @@ QUOTA_REASONS: Final = frozenset(
 POLICY_REASONS: Final = frozenset(
     {"domainpolicy", "accessnotconfigured", "servicedisabled", "accountdisabled", "accessdenied"}
 )
+CLIENT_CODES: Final = frozenset({"invalid_client", "deleted_client", "disabled_client"})
 SCOPE_REASONS: Final = frozenset({"insufficientpermissions", "accesstokenscopeinsufficient", "forbidden"})
 
 
@@ -73,6 +74,10 @@ MAILBOX_ERRORS: Final[dict[str, type[MailboxError]]] = {
 
 class GmailRequestError(TerminalError):
     """Gmail says that this request can never work (400 and its kin)."""
+
+
+class OAuthClientError(TokenRefreshError):
+    """The token endpoint refuses dealmail itself (a wrong OAuth client or secret): the operator's to mend; consents stand."""
 
 
 class WatchTakenError(DealmailError):
@@ -162,8 +167,10 @@ def token_error(error: auth_exceptions.GoogleAuthError, *, delegated: bool = Fal
     text = f"token: {code if re.fullmatch(r'[a-z_]{1,40}', code) else type(error).__name__}"
     if "reauthentication is needed" in says:  # google-auth's own words for invalid_grant with the subtype invalid_rapt
         return ConsentRevokedError("token: invalid_rapt")
+    if code in CLIENT_CODES or (code == "unauthorized_client" and not delegated):
+        return OAuthClientError(text)
     if "admin_policy_enforced" in says or code in {"unauthorized_client", "org_internal", "access_denied"}:
-        return AdminPolicyError(text)
+        return AdminPolicyError(text)  # of a delegation: the admin has not delegated to this client
     if code == "invalid_grant":
         if delegated and ("jwt" in says or "short-lived" in says):
             return TokenRefreshError(text)

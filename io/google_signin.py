@@ -124,6 +124,11 @@ class GmailAccounts:
             self._open[mailbox_id] = (row.ciphertext, gmail)
         return gmail
 
+    def forget(self, mailbox_id: str) -> None:
+        """Build its credentials anew the next time, from the OAuth client as it is then."""
+        with self._lock:
+            self._open.pop(mailbox_id, None)
+
     def sealed(self, connection: sa.Connection, mailbox_id: str) -> bytes | None:
         """The mailbox's credential as it is stored now: another one is another consent. None: there is none."""
         found = connection.scalar(

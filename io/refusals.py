@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from ..transforms.errors import GmailQuotaError, LostRaceError, MailboxError, TransientError
 from . import mailboxes
 from .database import Database
+from .gmail_errors import OAuthClientError
 from .google_signin import GmailAccounts
 from .mailboxes import Mailboxes, MailboxRow
 
@@ -75,7 +76,11 @@ class Refusals:
         tried = re.fullmatch(rf"{name} x(\d+)", mailbox.state_reason)
         attempt = int(tried[1]) if tried else 0
         wait = wait_after(error, attempt, self._jitter)
-        _log.info("mailbox %s pauses %.1f s: %s", mailbox.id, wait.total_seconds(), error)
+        is_ours = isinstance(error, OAuthClientError)
+        if is_ours:
+            self._accounts.forget(mailbox.id)  # a client that is put right is then used without a restart
+        level = logging.ERROR if is_ours else logging.INFO
+        _log.log(level, "mailbox %s pauses %.1f s: %s", mailbox.id, wait.total_seconds(), error)
         polls = [mailbox.next_poll_at, now + wait] if mailbox.next_poll_at else [now + wait]
         state = "quota_delayed" if isinstance(error, GmailQuotaError) else mailbox.state
         self._mailboxes.set_state(

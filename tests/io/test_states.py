@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+import pathlib
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ import sqlalchemy as sa
 from dealmail.console import reading
 from dealmail.io import schema, watch
 from dealmail.io.consent_flow import SignIn
+from dealmail.io.quota import spent_lately
 from dealmail.transforms.decisions import MAILBOX_STATES
 
 OUTAGE, QUOTA, SIGN_IN, REQUEST = "GmailUnavailableError", "GmailQuotaError", "TokenRefreshError", "GmailRequestError"
@@ -91,7 +93,7 @@ TOKEN = [
     ({"error": "invalid_grant", "error_description": "reauth related error", "error_subtype": "invalid_rapt"}, "reconsent"),
     ({"error": "invalid_grant", "error_description": "Account has been deleted"}, "reconsent"),
     ({"error": "admin_policy_enforced", "error_description": "Access restricted"}, "admin_blocked"),
-    ({"error": "unauthorized_client", "error_description": "Client is unauthorized"}, "admin_blocked"),
+    ({"error": "unauthorized_client", "error_description": "Client is unauthorized"}, "live"),
     ({"error": "org_internal", "error_description": ""}, "admin_blocked"),
     ({"error": "invalid_scope", "error_description": "not a valid audience string"}, "reconsent"),
     ({"error": "invalid_client", "error_description": "The OAuth client was not found."}, "live"),
@@ -214,7 +216,8 @@ def test_each_refusal_of_the_token_endpoint_has_its_state(gmails: Any, says: dic
     assert gmails.claim(alice, "push") == []
     found = gmails.row(alice)
     assert (found.state, found.history_id) == (state, cursor)
-    assert state != "live" or reading.why({"state_reason": found.state_reason}).startswith("Google's sign-in")
+    says_who = "Google refuses dealmail's OAuth client" if "client" in says["error"] else "Google's sign-in"
+    assert state != "live" or reading.why({"state_reason": found.state_reason}).startswith(says_who)
     come_back(gmails, alice, 16)
     assert gmails.outcomes(alice) == {new: "customer"}
     assert gmails.row(alice).state == "live"
@@ -262,3 +265,30 @@ def test_a_delegated_account_without_gmail_or_delegation_is_told_apart(gmails: A
             connection.scalars(sa.select(schema.consent.c.action).where(schema.consent.c.mailbox_id == alice))
         )
     assert actions == ["import_on", "delegated"]
+
+
+def test_a_wrong_oauth_client_costs_no_quota_and_no_consent_and_mends_without_a_restart(
+    gmails: Any, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    alice, claims = gmails.connect("alice"), gmails.claims()
+    gmails.sync(alice, claims=claims)
+    new = gmails.deliver(alice)
+    file = tmp_path / "client.json"
+    right = file.read_text()
+    client = json.loads(right)
+    next(iter(client.values()))["client_secret"] = "wrong"
+    file.write_text(json.dumps(client))
+    gmails.accounts.forget(alice)
+    with gmails.database.reading() as connection:
+        spent = spent_lately(connection, gmails.clock())
+    assert gmails.claim(alice, "push", claims) == []
+    with gmails.database.reading() as connection:
+        assert spent_lately(connection, gmails.clock()) == spent
+    row = gmails.row(alice)
+    assert (row.state, row.state_reason) == ("live", "OAuthClientError x1")
+    assert "OAuth client" in reading.why(dataclasses.asdict(row))
+    assert [record.levelname for record in caplog.records if "invalid_client" in record.getMessage()] == ["ERROR"]
+    file.write_text(right)
+    gmails.advance(seconds=10)
+    gmails.sync(alice, claims=claims)
+    assert (gmails.outcomes(alice), gmails.row(alice).state_reason) == ({new: "customer"}, "")
