@@ -50,6 +50,7 @@ class Settings:
     search: str = ""
     search_password: str = ""
     search_index: str = "dealmail"
+    search_ca_certs: str = ""
     team: str = ""
     token_key: str = ""
     gmail_endpoint: str = ""
@@ -89,7 +90,12 @@ class Settings:
         if not self.search and self.sqlite_file is None:
             raise BadInputError("say --search=https://… : a MariaDB database has no full-text index of dealmail's")
         try:
-            spec = SearchSpec(self.search or self.database, index=self.search_index, secret_ref=self.search_password)
+            spec = SearchSpec(
+                self.search or self.database,
+                index=self.search_index,
+                secret_ref=self.search_password,
+                ca_certs=self.search_ca_certs,
+            )
         except ValueError as error:
             raise BadInputError(str(error)) from None
         _sqlite_file(spec.url, "--search")
@@ -197,6 +203,11 @@ def _common_options() -> list[click.Option]:
         ),
         option("--search-password", "Name of Elasticsearch's API key or USER:PASSWORD.", "DEALMAIL_SEARCH_PASSWORD"),
         option("--search-index", "Alias of its index. [default: dealmail]", "DEALMAIL_SEARCH_INDEX"),
+        option(
+            "--search-ca-certs",
+            "File of the certificates to trust. [default: those of the system's authorities]",
+            "DEALMAIL_SEARCH_CA_CERTS",
+        ),
         option("--team", "Which team. [default: `default`, or the only one]", "DEALMAIL_TEAM"),
         option(
             "--token-key",

@@ -106,7 +106,7 @@ class Window:
             TransientError: not now.
         """
         gmail = self._accounts.open(self._box.id)
-        reader = GmailMessageReader(self._accounts)
+        reader = GmailMessageReader(self._accounts, more=self._take)
         try:
             ids = itertools.islice(self._ids(gmail), self._limit)
             batch: list[str] = []
@@ -125,6 +125,10 @@ class Window:
                         yield made
         finally:
             reader.close()
+
+    def _take(self, mailbox: str, count: int) -> bool:
+        """Whether `count` reads more, of a message's large texts, are paid for."""
+        return self._quota.take(mailbox, count * self._quota.limits.get, self._now(), SHARE)
 
     def _made(self, answer: FetchedMessage | Decision | Failure) -> NormalizedMessage | None:
         if isinstance(answer, FetchedMessage):

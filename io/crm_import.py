@@ -342,11 +342,12 @@ class _Import:
 def search_terms(terms: Sequence[str], operators: Sequence[str] = ("from", "to", "cc")) -> Iterator[str]:
     """Gmail searches that find all mail with any of the addresses and domains in one of these fields, a few at a time.
 
-    Braces mean OR (support.google.com/mail/answer/7190).
+    Braces mean OR (support.google.com/mail/answer/7190). The CRM's gmail.com addresses stand for googlemail.com too.
     """
     parts: list[str] = []
     for term in terms:
-        part = " ".join(f"{operator}:{term}" for operator in operators)
+        forms = dict.fromkeys((term, term.replace("@gmail.com", "@googlemail.com")))
+        part = " ".join(f"{operator}:{form}" for operator in operators for form in forms)
         if parts and sum(map(len, parts)) + len(part) > _QUERY_LETTERS:
             yield "{" + " ".join(parts) + "}"
             parts = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -97,6 +98,7 @@ class Database:
             self.engine = sa.create_engine(
                 url, connect_args={"timeout": 60}, poolclass=sa.pool.QueuePool, pool_size=10, max_overflow=90, hide_parameters=True,
             )  # fmt: skip
+            sa.event.listen(self.engine, "do_connect", _sqlite_file_of_owner)
             sa.event.listen(self.engine, "connect", _sqlite_connected)
             sa.event.listen(self.engine, "begin", _sqlite_begin)
             self._patient = self.engine
@@ -245,6 +247,16 @@ class Database:
         """Give all connections back."""
         self.engine.dispose()
         self._patient.dispose()
+
+
+def _sqlite_file_of_owner(
+    unused_dialect: Any, unused_record: Any, arguments: Sequence[Any], unused_options: Any
+) -> None:
+    """A new file is its owner's alone, for it will hold mail. SQLite gives the -wal and -shm beside it the same mode."""
+    if arguments[0].startswith((":memory:", "file:")):
+        return
+    with contextlib.suppress(OSError):  # it is there, is none, or cannot be made, which SQLite says better
+        os.close(os.open(arguments[0], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _sqlite_connected(connection: Any, unused_record: Any) -> None:

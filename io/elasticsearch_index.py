@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import pathlib
 import random
 import re
 import threading
@@ -87,6 +88,8 @@ class ElasticsearchIndex:
             user, colon, password = secret_refs.resolve(spec.secret_ref).partition(":")
             options.update({"basic_auth": (user, password)} if colon else {"api_key": user})
         if spec.ca_certs:
+            if not pathlib.Path(spec.ca_certs).is_file():
+                raise StoreUnavailableError(f"search: there is no file {spec.ca_certs} with certificates")
             options["ca_certs"] = spec.ca_certs
         port = url.port or (443 if url.drivername == "https" else 9200)
         host = f"[{url.host}]" if ":" in (url.host or "") else url.host

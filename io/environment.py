@@ -11,7 +11,7 @@ from typing import Final
 VARIABLES: Final[Mapping[str, str]] = {
     option: f"DEALMAIL_{option.upper()}"
     for option in (
-        "database", "database_password", "search", "search_password", "search_index", "token_key", "oauth_client",
+        "database", "database_password", "search", "search_password", "search_index", "search_ca_certs", "token_key", "oauth_client",
         "gmail_endpoint",
     )
 }  # fmt: skip

@@ -188,7 +188,7 @@ class SearchSpec:
         url: sqlite:///FILE, http://HOST:PORT or https://HOST:PORT.
         index: Elasticsearch's alias; real indexes are called index-TIME.
         secret_ref: names an API key in Elasticsearch's encoded form, or USER:PASSWORD.
-        ca_certs: file of certificates to trust.
+        ca_certs: file of certificates to trust, "" for the system's. It is read where the index is opened.
         replicas: copies of each shard when the index is made.
         shards: primary shards when the index is made.
     """
@@ -218,6 +218,8 @@ class SearchSpec:
             raise ValueError("the search URL names no host; use https://HOST:PORT")
         if parsed.username is not None:
             raise ValueError(f"the search URL holds a user; name USER:PASSWORD with secret_ref ({secret_refs.FORMS})")
+        if self.ca_certs and parsed.drivername != "https":
+            raise ValueError(f"certificates ({self.ca_certs}) are for https://HOST:PORT only")
         if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,99}", self.index):
             raise ValueError(f"search index {self.index!r}: use a-z, 0-9, _ . and - only, 100 at the most")
 

@@ -52,6 +52,7 @@ class JobOptions:
     search: str = ""
     search_password: str = ""
     search_index: str = "dealmail"
+    search_ca_certs: str = ""
     subscription: str = ""
     topic: str = ""
     pubsub_endpoint: str = ""
@@ -135,7 +136,12 @@ class JobOptions:
 
     def search_spec(self) -> SearchSpec:
         """Where the index is: as given, else full text in the database's own file."""
-        return SearchSpec(self.search or self.database.url, index=self.search_index, secret_ref=self.search_password)
+        return SearchSpec(
+            self.search or self.database.url,
+            index=self.search_index,
+            secret_ref=self.search_password,
+            ca_certs=self.search_ca_certs,
+        )
 
     @property
     def is_local(self) -> bool:
@@ -178,6 +184,12 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--search_password", default="", metavar="SECRET", help="name of Elasticsearch's API key or USER:PASSWORD")
     add("--search_index", default=defaults.search_index, help=f"alias of the index (default: {defaults.search_index})")
+    add(
+        "--search_ca_certs",
+        default="",
+        metavar="FILE",
+        help="certificates to trust, on each machine that works (default: those of the system's authorities)",
+    )
     add = parser.add_argument_group("Gmail and sign-in").add_argument
     add("--gmail_endpoint", default="", help="another Gmail API, such as the sandbox (default: Google's)")
     add(

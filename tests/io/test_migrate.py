@@ -108,6 +108,7 @@ def test_an_embedded_database_is_made_on_first_use(tmp_path: Any) -> None:
         database = migrate.open_database(spec)
         with database.reading() as connection:
             assert connection.scalar(sa.select(sa.func.count()).select_from(schema.team)) == 0
+            assert {file.stat().st_mode & 0o777 for file in (tmp_path / "new").glob("dealmail.db*")} == {0o600}
         database.close()
 
 

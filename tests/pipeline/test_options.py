@@ -53,13 +53,13 @@ def test_what_is_not_typed_is_taken_from_the_environment():
     environ = {
         "DEALMAIL_DATABASE": "mysql+pymysql://u@db/d", "DEALMAIL_DATABASE_PASSWORD": "env:DB_PASSWORD",
         "DEALMAIL_SEARCH": "https://es:9200", "DEALMAIL_SEARCH_PASSWORD": "file:es.key", "DEALMAIL_SEARCH_INDEX": "mail",
-        "DEALMAIL_TOKEN_KEY": "env:KEY", "DEALMAIL_OAUTH_CLIENT": "file:client.json", "DEALMAIL_GMAIL_ENDPOINT": "http://gmail:1",
+        "DEALMAIL_SEARCH_CA_CERTS": "ca.pem", "DEALMAIL_TOKEN_KEY": "env:KEY", "DEALMAIL_OAUTH_CLIENT": "file:client.json", "DEALMAIL_GMAIL_ENDPOINT": "http://gmail:1",
     }  # fmt: skip
     assert set(environ) == set(VARIABLES.values())
     options, _ = parse([], environ)
     assert options == JobOptions(
         database=DatabaseSpec("mysql+pymysql://u@db/d", "env:DB_PASSWORD"), search="https://es:9200", search_password="file:es.key",
-        search_index="mail", token_key="env:KEY", oauth_client="file:client.json", gmail_endpoint="http://gmail:1",
+        search_index="mail", search_ca_certs="ca.pem", token_key="env:KEY", oauth_client="file:client.json", gmail_endpoint="http://gmail:1",
     )  # fmt: skip
     typed, _ = parse(["--database=sqlite:///typed.db", "--search_index=typed"], environ)
     assert (typed.database.url, typed.search_index, typed.token_key) == ("sqlite:///typed.db", "typed", "env:KEY")
