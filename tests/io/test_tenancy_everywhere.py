@@ -84,7 +84,7 @@ NOT_A_TEAMS: dict[str, str] = {
             "database.Database.close", "database.Database.connected", "database.Database.insert", "database.Database.insert_new",
             "database.Database.insert_or_bump", "database.Database.reading", "database.Database.run_outside",
             "database.Database.transaction", "database.Database.upsert", "database.Database.writing", "key_choice.key_ref",
-            "message_reader.GmailMessageReader.close", "search.open_index", "google_signin.GmailAccounts.gmail",
+            "message_reader.GmailMessageReader.close", "search.open_index", "google_signin.GmailAccounts.gmail", "google_signin.GmailAccounts.forget",
             "listings.restart", "listings.page_done", "listings.put_off", "listings.set_query", "search_plan.note_sample",
         ),
         PLAIN,
