@@ -18,7 +18,7 @@ import msgspec
 
 from ..transforms.batches import cut_sized
 from . import elasticsearch_documents
-from .elasticsearch_errors import RetryError, block_in_words, judge_item, kind_of
+from .elasticsearch_errors import AliasMissingError, RetryError, block_in_words, judge_item, kind_of
 from .search import IndexEntry, IndexUnavailableError, Outcome
 
 BUSY_ATTEMPTS = 7
@@ -62,7 +62,7 @@ class BulkWriter:
                 self._send(operations, left, outcomes, target, count)
                 break
             except RetryError as error:
-                if error.blocked:
+                if error.blocked and not (isinstance(error, AliasMissingError) and self._has_index(target)):
                     raise _gave_up(str(error), outcomes, dt.timedelta(seconds=30)) from None
                 reason, busy = str(error), busy + 1
             except elasticsearch.ApiError as error:
@@ -92,6 +92,13 @@ class BulkWriter:
             if self._stopped.wait(wait):
                 raise _gave_up("search: stopped", outcomes)
         return [outcome for outcome in outcomes if outcome is not None]
+
+    def _has_index(self, alias: str) -> bool:
+        """Whether the alias stands for an index after all: a rebuild takes the old one away a moment after the alias."""
+        try:
+            return bool(self._client.indices.exists_alias(name=alias))
+        except (elasticsearch.ApiError, elastic_transport.TransportError):
+            return False
 
     def _send(
         self,

@@ -21,6 +21,10 @@ class RetryError(Exception):
         self.blocked = blocked
 
 
+class AliasMissingError(RetryError):
+    """There was no index behind the alias: nobody has made one, or a rebuild has just given the alias to another."""
+
+
 def judge_item(status: int, error: Mapping[str, Any] | str | None) -> Outcome:
     """What became of one bulk item, by its HTTP status and its error's type.
 
@@ -35,7 +39,7 @@ def judge_item(status: int, error: Mapping[str, Any] | str | None) -> Outcome:
     if kind == "cluster_block_exception" and isinstance(error, Mapping):
         raise RetryError(block_in_words(str(error.get("reason", ""))), blocked=True)
     if status == 404:  # index_not_found_exception: the alias is not there
-        raise RetryError("search index: the alias is missing; run `dealmail index rebuild`", blocked=True)
+        raise AliasMissingError("search index: the alias is missing; run `dealmail index rebuild`", blocked=True)
     if status == 429 or status >= 500:
         raise RetryError(f"search index: {status} {kind}")
     return Outcome("refused", (kind or f"status_{status}")[:64])

@@ -261,6 +261,30 @@ def test_missing_alias_is_not_made_by_the_way(index, client):
     assert index.put([entry(1)]) == [DONE]
 
 
+class AliasAwayOnce:
+    """The client, but while its first bulk request is under way the alias stands for nothing, as between two of a rebuild's steps."""
+
+    def __init__(self, client):
+        self._client, self.indices, self.requests = client, client.indices, 0
+
+    def bulk(self, **request):
+        self.requests += 1
+        if self.requests > 1:
+            return self._client.bulk(**request)
+        (real,) = self.indices.get_alias(name="fault").body
+        self.indices.delete_alias(index=real, name="fault")
+        answer = self._client.bulk(**request)
+        self.indices.put_alias(index=real, name="fault", is_write_index=True)
+        return answer
+
+
+def test_an_alias_that_changes_hands_is_no_reason_to_wait(index, client):
+    index._bulk._client = between = AliasAwayOnce(client)
+    assert index.put([entry(1), entry(2)]) == [DONE, DONE]
+    assert between.requests == 2
+    assert {one.engagement_id for one in index.scan()} == {entry(1).engagement_id, entry(2).engagement_id}
+
+
 def test_a_rebuild_leaves_other_aliases_alone(index, server):
     """Their names begin like ours."""
     other = ElasticsearchIndex(SearchSpec(server.url, index="fault-eu", replicas=0))
