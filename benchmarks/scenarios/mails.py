@@ -127,8 +127,8 @@ class Writer:
         message_id = f"{key}@mail.example" if category != "customer" or self._chance.random() < 0.93 else ""
         text = f"{self._words()}\n\nReference {key}.\n"
         if self._large.random() < _LARGE_SHARE:
-            line = "A line of a long text.\n"
-            text += line * (LARGE_TEXT // len(line) + 1)
+            line = "A line of a long text.\n"  # between words of a person: a long text of nobody to nobody looks like a campaign
+            text = f"Hi Ann,\n\nI have copied my whole list for you.\n\n{text}{line * (LARGE_TEXT // len(line) + 1)}\nMany thanks\nPaul\n"
         sender, recipients = (owner, (outside,)) if outbound else (outside, (owner,))
         if category == "internal":
             sender, recipients = (owner, (self._other(owner),)) if outbound else (self._other(owner), (owner,))
