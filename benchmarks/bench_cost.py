@@ -58,7 +58,7 @@ def sync(folder: pathlib.Path, messages: int, rate: float, *, search: bool) -> t
     ends = sandbox.start()
     client = SandboxClient(str(ends["gmail"]))
     chance = random.Random(7)
-    writer = mails.Writer(chance, mails.users(2), 0)
+    writer = mails.Writer(chance, mails.users(2), 0, large=0)  # whose texts are read apart, at 20 units more
     batch = []
     for number in range(messages):
         category: mails.Category = "customer" if number < messages * rate else chance.choice(STRANGERS)

@@ -22,7 +22,7 @@ OLD_DEAL_AGE: Final = dt.timedelta(days=90)
 
 LARGE_TEXT: Final = 300 * 1024
 """Bytes: Gmail hands such a text out apart, by an attachmentId, for units of its own. (The sandbox does above 256 KiB.)"""
-_LARGE_SHARE: Final = 0.06
+LARGE_SHARE: Final = 0.06
 
 Category = Literal["customer", "internal", "stranger", "blocked", "auto_reply", "campaign", "late"]
 """What a mail is about. campaign: automated, unless somebody of the team wrote to its author. late: of LATE_DOMAIN."""
@@ -109,12 +109,15 @@ class Mail:
 
 
 class Writer:
-    """Writes the mails of one scenario, one after the other, from one source of chance."""
+    """Writes the mails of one scenario, one after the other, from one source of chance; a `large` share has a large text."""
 
-    def __init__(self, chance: random.Random, addresses: Sequence[str], seed: int) -> None:
+    def __init__(
+        self, chance: random.Random, addresses: Sequence[str], seed: int, *, large: float = LARGE_SHARE
+    ) -> None:
         self._chance = chance
         self._addresses = addresses
         self._seed = seed
+        self._large_share = large
         self._large = random.Random(f"large:{seed}")
         self._count = 0
 
@@ -126,7 +129,7 @@ class Writer:
         outside = to or outside
         message_id = f"{key}@mail.example" if category != "customer" or self._chance.random() < 0.93 else ""
         text = f"{self._words()}\n\nReference {key}.\n"
-        if self._large.random() < _LARGE_SHARE:
+        if self._large.random() < self._large_share:
             line = "A line of a long text.\n"  # between words of a person: a long text of nobody to nobody looks like a campaign
             text = f"Hi Ann,\n\nI have copied my whole list for you.\n\n{text}{line * (LARGE_TEXT // len(line) + 1)}\nMany thanks\nPaul\n"
         sender, recipients = (owner, (outside,)) if outbound else (outside, (owner,))

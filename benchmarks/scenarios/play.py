@@ -239,6 +239,8 @@ class Scenario:
             self._client.expire_history(address)
             self._expired.add(address)
         self._poll_all(86_400 if method == "watch" else 0)
+        if method == "messages.list":
+            self._wait_for_recovery(some)
         known = len(self.truth.items)
         for address in some:
             self._events.arrive_at(address)
@@ -247,14 +249,28 @@ class Scenario:
             self._poll_all()
         arrived = {(mailbox_id(mails.TEAM, item.address), item.gmail_id) for item in self.truth.items[known:]}
         message = schema.message.c
-        decided = sa.select(message.mailbox_id, message.gmail_id).where(message.state == "decided")
+        query = sa.select(message.mailbox_id, message.gmail_id, message.state, message.phase, message.error_class)
         with self._database() as database, database.reading() as connection:
-            waiting = arrived - {(mailbox, gmail_id) for mailbox, gmail_id in connection.execute(decided)}
+            rows = {(row.mailbox_id, row.gmail_id): row for row in connection.execute(query)}
+        waiting = [rows.get(key, key) for key in arrived if key not in rows or rows[key].state != "decided"]
         if waiting:
-            self.result.verdict.wrong.append(f"{method} fails, and {len(waiting)} of {len(arrived)} mails wait for it")
+            self.result.verdict.wrong.append(
+                f"{method} fails, and {len(waiting)} of {len(arrived)} mails wait: {waiting}"
+            )
         self._note(f"lasting {method}")
         self._client.set_faults()
         self._come_to_rest()
+
+    def _wait_for_recovery(self, addresses: list[str]) -> None:
+        """Until the loss of each cursor is known: what arrives before has no history, so only the list that fails could tell of it."""
+        listing, boxes = schema.listing.c, {mailbox_id(mails.TEAM, address) for address in addresses}
+        open_ones = sa.select(listing.mailbox_id).where(listing.kind == "recover", listing.finished_at.is_(None))
+        for _ in range(5):
+            with self._database() as database, database.reading() as connection:
+                if boxes <= set(connection.scalars(open_ones)):
+                    return
+            self._poll_all()
+        self.result.verdict.wrong.append("a lost cursor goes unnoticed over five polls")
 
     def _poll_all(self, later: float = 0) -> None:
         self._advance((POLL + dt.timedelta(seconds=61)).total_seconds() + later)
