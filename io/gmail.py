@@ -97,14 +97,7 @@ class Gmail:
     def sign_in(self) -> None:
         """Have an access token; nothing is asked where there is a good one already."""
         _, plain = _of_this_thread(self._endpoint, self._timeout)
-        try:
-            self._refresh(plain)
-        except auth_exceptions.GoogleAuthError as error:
-            _forget_connections(plain)
-            raise token_error(error, delegated=self._delegated) from None
-        except (OSError, httplib2.HttpLib2Error, http.client.HTTPException) as error:
-            _forget_connections(plain)
-            raise GmailUnavailableError(f"token: {type(error).__name__}") from None
+        self._on_kept("token", plain, lambda: self._refresh(plain))
 
     def profile(self) -> Profile:
         """The mailbox's own address and newest history id."""
@@ -217,23 +210,28 @@ class Gmail:
         request = ask(service.users())
         request.postproc = lambda unused_response, content: content
         try:
+            content = self._on_kept(call, plain, lambda: self._execute(request, plain))
+        except HttpError as error:
+            raise http_error(error, call, self._now()) from None
+        return content.encode() if isinstance(content, str) else content
+
+    def _on_kept(self, name: str, plain: httplib2.Http, ask: Callable[[], Any]) -> Any:
+        """What `ask` answers, which uses the connections that `plain` keeps; what goes wrong on the way is named by `name`."""
+        try:
             try:
-                content = self._execute(request, plain)
+                return ask()
             except (BrokenPipeError, ConnectionAbortedError, ConnectionResetError) as error:
                 if isinstance(error, http.client.RemoteDisconnected):
                     raise  # httplib2 has tried that again itself
                 # A connection kept from an earlier call that the server has closed since: nothing was answered on it.
                 _forget_connections(plain)
-                content = self._execute(request, plain)
-        except HttpError as error:
-            raise http_error(error, call, self._now()) from None
+                return ask()
         except auth_exceptions.GoogleAuthError as error:
             _forget_connections(plain)
             raise token_error(error, delegated=self._delegated) from None
         except (OSError, httplib2.HttpLib2Error, http.client.HTTPException) as error:
             _forget_connections(plain)
-            raise GmailUnavailableError(f"{call}: {type(error).__name__}") from None
-        return content.encode() if isinstance(content, str) else content
+            raise GmailUnavailableError(f"{name}: {type(error).__name__}") from None
 
     def _refresh(self, plain: httplib2.Http) -> None:
         with self._refreshing:

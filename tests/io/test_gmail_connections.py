@@ -57,6 +57,17 @@ def test_a_kept_connection_that_was_closed_is_opened_anew(endpoint):
         credentials.token = None  # the next call refreshes it, by a POST on the connection of the call before
 
 
+def test_a_sign_in_opens_a_closed_connection_anew_too(endpoint):
+    credentials = Credentials(
+        None, refresh_token="r", token_uri=f"{endpoint}/token", client_id="c", client_secret="s", scopes=[SCOPE]
+    )
+    gmail = Gmail(credentials, endpoint=endpoint, now=lambda: dt.datetime.now(dt.UTC))
+    for _ in range(20):
+        gmail.sign_in()
+        assert gmail.profile().history_id == 7
+        credentials.token = None
+
+
 class NumberedConnections(http.server.BaseHTTPRequestHandler):
     """Keeps connections; the history id that it answers is the number of the connection."""
 
