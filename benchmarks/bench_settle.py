@@ -93,7 +93,7 @@ def prepare(database: Database, mails: int, batch: int) -> list[list[CustomerMai
     migrate.upgrade(database)
     row = {"id": "t1", "name": "", "crm_version": 0, "settings": {}, "created_at": NOW}
     database.transaction(lambda connection: connection.execute(sa.insert(schema.team), [row]))
-    mailboxes, ledger, rng = Mailboxes(database, now), Ledger(database, now), random.Random(1)
+    mailboxes, ledger, rng = Mailboxes(database, now), Ledger(database), random.Random(1)
     box = mailboxes.add("t1", "u1", "alice@corp.example")
     mailboxes.turn_on(box.id, "bench")
     mailboxes.set_state(box.id, "live")

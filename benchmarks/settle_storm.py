@@ -207,7 +207,7 @@ class Storm:
     def __init__(self, database: Database, folder: pathlib.Path, *, mails: int, threads: int, boxes: int = 8) -> None:
         self.database, self.folder, self.threads = database, folder, threads
         self.at = BEGAN
-        self.ledger, mailboxes = Ledger(database, self.now), Mailboxes(database, self.now)
+        self.ledger, mailboxes = Ledger(database), Mailboxes(database, self.now)
         row = {"id": TEAM, "name": "", "crm_version": 0, "settings": {}, "created_at": BEGAN}
         database.transaction(lambda c: c.execute(sa.insert(schema.team), [row]))
         self.rows_of = [mailboxes.add(TEAM, f"u{n}", f"user{n}@corp.example") for n in range(boxes)]

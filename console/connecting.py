@@ -234,7 +234,7 @@ def retry(settings: Settings, mailbox: str | None, gmail_id: str | None) -> None
     with settings.open_database() as database:
         team_id = settings.team_id(database)
         box = None if mailbox is None else mailbox_named(database, team_id, mailbox)["id"]
-        again = Ledger(database, utc_now).retry_parked(team_id, box, gmail_id)
+        again = Ledger(database).retry_parked(team_id, box, gmail_id)
     if gmail_id and not again:
         known = f"`dealmail decisions --mailbox {mailbox} --outcome parked` lists those there are"
         raise FailedError(f"{mailbox} has no parked message {gmail_id}; {known}")

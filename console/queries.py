@@ -167,14 +167,6 @@ def rule_counts(database: Database, team_id: str) -> list[tuple[str, str, int]]:
         return [(row[0] or "", row[1] or "", row[2]) for row in connection.execute(chosen)]
 
 
-def pending_count(database: Database, team_id: str) -> int:
-    """Messages of the team that wait for their decision."""
-    with database.reading() as connection:
-        return connection.execute(
-            sa.select(sa.func.count()).where(message.c.team_id == team_id, message.c.state == "pending")
-        ).scalar_one()
-
-
 def outbox(database: Database, team_id: str) -> Row:
     """The search outbox: rows that wait, rows that the index refuses, and since when the oldest waits."""
     chosen = sa.select(

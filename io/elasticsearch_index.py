@@ -275,19 +275,6 @@ class ElasticsearchIndex:
             raise IndexUnavailableError(str(error)) from None
         return [_filling(name) for name in found if int(name.rpartition("-")[2]) > begun_after]
 
-    def delete_team(self, team_id: str) -> int:
-        """Delete everything of a team; how many. By-query deletes are left alone: small servers do not have them."""
-        count = 0
-        batch: list[IndexEntry] = []
-        for found in self.scan(team_id):
-            batch.append(IndexEntry(team_id, found.engagement_id, found.version + 1))
-            count += 1
-            if len(batch) == PAGE:
-                self.put(batch)
-                batch = []
-        self.put(batch)
-        return count
-
     # --- reading -------------------------------------------------------------------------------------------------------
     def search(self, team_id: str, query: SearchQuery) -> list[Hit]:
         """What this team's mail holds: best first where text is asked for, else newest first.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import functools
-import itertools
 import json
 import re
 import sqlite3
@@ -191,16 +190,6 @@ class FtsIndex:
 
     def refresh(self) -> None:
         """Nothing to do: what is committed is visible."""
-
-    def delete_team(self, team_id: str) -> int:
-        """Delete everything of a team; how many."""
-        count = 0
-        while True:
-            some = list(itertools.islice(self.scan(team_id), PAGE))
-            if not some:
-                return count
-            self.put([IndexEntry(team_id, found.engagement_id, found.version + 1) for found in some])
-            count += len(some)
 
     # --- reading -------------------------------------------------------------------------------------------------------
     def search(self, team_id: str, query: SearchQuery) -> list[Hit]:

@@ -6,11 +6,10 @@ all of them are harmless when repeated.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -21,7 +20,6 @@ from .database import Database
 from .mailboxes import FAR, MailboxRow
 
 LANES: dict[Lane, int] = {"live": 0, "backfill": 1}
-LANE_NAMES: dict[int, Lane] = {0: "live", 1: "backfill"}
 MAX_LEASES = 25
 """So many leases that ended without any result park a message: it seems to take its worker down with it."""
 SUSPECT_LEASES = 3
@@ -38,66 +36,11 @@ _CHUNK = 500
 _message = schema.message.c
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class LedgerRow:
-    """What the ledger knows of one message. Times are UTC; `outcome` and `rule` are None while it is pending."""
-
-    team_id: str
-    mailbox_id: str
-    gmail_id: str
-    state: Literal["pending", "decided"]
-    lane: Lane
-    outcome: Outcome | None
-    rule: str | None
-    rules_version: str
-    score: float | None
-    signals: tuple[str, ...]
-    engagement_id: str | None
-    failures: int
-    leases: int
-    not_before: dt.datetime | None
-    leased_until: dt.datetime | None
-    phase: str | None
-    error_class: str | None
-    found_at: dt.datetime
-    decided_at: dt.datetime | None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a mailbox is: messages by state and outcome; of a first sync also what was listed of about how many."""
-
-    pending: int
-    imported: int
-    dropped: int
-    gone: int
-    parked: int
-    listing: bool
-    listed: int
-    estimate: int
-
-    @property
-    def decided(self) -> int:
-        """Messages with a decision."""
-        return self.imported + self.dropped + self.gone + self.parked
-
-    @property
-    def known(self) -> int:
-        """Messages in the ledger."""
-        return self.pending + self.decided
-
-
 class Ledger:
-    """The table `message` and the questions that are asked of it. `now` is used where no time is handed in."""
+    """The table `message`, as claims change it. What people ask of it is in console/queries.py."""
 
-    def __init__(
-        self,
-        database: Database,
-        now: Callable[[], dt.datetime],
-        new_lease: Callable[[], str] = lambda: secrets.token_hex(8),
-    ) -> None:
+    def __init__(self, database: Database, new_lease: Callable[[], str] = lambda: secrets.token_hex(8)) -> None:
         self._database = database
-        self._now = now
         self._new_lease = new_lease
 
     # --- pieces of the claim ---------------------------------------------------------------------------------------
@@ -135,26 +78,6 @@ class Ledger:
                     .where(_of(mailbox, chunk), _message.state == "pending", _message.lease.is_(None))
                     .values(state="decided", outcome="dropped", rule=rule, rules_version=rules_version, decided_at=now)
                 )
-
-    def reopen(
-        self, connection: sa.Connection, mailbox: MailboxRow, ids: Sequence[str], now: dt.datetime,
-        rules: Sequence[str] = tuple(decisions.LABEL_RULES.values()),
-    ) -> int:  # fmt: skip
-        """Make messages pending again that were dropped by one of `rules`; how many. Others stay as they are."""
-        count = 0
-        for chunk in _chunks(sorted(set(ids))):
-            found = connection.execute(
-                sa.update(schema.message)
-                .where(
-                    _of(mailbox, chunk),
-                    _message.state == "decided",
-                    _message.outcome == "dropped",
-                    _message.rule.in_(rules),
-                )
-                .values(**PENDING_AGAIN, lane=LANES["live"], found_at=now)
-            )
-            count += found.rowcount
-        return count
 
     def mark_deleted(
         self,
@@ -281,71 +204,6 @@ class Ledger:
         return connection.scalar(query) is not None
 
     # --- what people ask -------------------------------------------------------------------------------------------
-    def progress(self, mailbox: str) -> Progress:
-        """How far the mailbox with the id `mailbox` is."""
-        counts: dict[str, int] = {}
-        kind = sa.func.coalesce(_message.outcome, "pending")
-        query = sa.select(kind, sa.func.count()).where(_message.mailbox_id == mailbox).group_by(kind)
-        listing = schema.listing.c
-        listings = sa.select(
-            sa.func.sum(sa.case((listing.finished_at.is_(None), 1), else_=0)),
-            sa.func.sum(listing.listed),
-            sa.func.sum(sa.case((listing.estimate > listing.listed, listing.estimate), else_=listing.listed)),
-        ).where(listing.mailbox_id == mailbox)
-        with self._database.reading() as connection:
-            counts = dict(connection.execute(query).all())
-            unfinished, listed, estimate = connection.execute(listings).one()
-        return Progress(
-            pending=counts.get("pending", 0), imported=counts.get("imported", 0), dropped=counts.get("dropped", 0),
-            gone=counts.get("gone", 0), parked=counts.get("parked", 0), listing=bool(unfinished), listed=int(listed or 0),
-            estimate=int(estimate or 0),
-        )  # fmt: skip
-
-    def counts(self, team_id: str) -> dict[tuple[str, str], int]:
-        """The team's funnel: (outcome, rule) to how many messages; ("pending", "") for those without a decision."""
-        kind = sa.func.coalesce(_message.outcome, "pending")
-        rule = sa.func.coalesce(_message.rule, "")
-        query = sa.select(kind, rule, sa.func.count()).where(_message.team_id == team_id).group_by(kind, rule)
-        with self._database.reading() as connection:
-            return {(outcome, name): count for outcome, name, count in connection.execute(query)}
-
-    def rows(
-        self, team_id: str, *, mailbox: str | None = None, outcome: str | None = None, rule: str | None = None,
-        engagement: str | None = None, pending: bool = False, limit: int | None = None,
-    ) -> Iterator[LedgerRow]:  # fmt: skip
-        """The team's decisions (with `pending` also what has none yet), by mailbox and Gmail id, streaming.
-
-        `mailbox` is a mailbox id; `rule` a rule's name or the part before the dot (`automated`).
-        """
-        query = (
-            sa.select(schema.message)
-            .where(_message.team_id == team_id)
-            .order_by(_message.mailbox_id, _message.gmail_id)
-        )
-        if not pending:
-            query = query.where(_message.state == "decided")
-        for column, value in (
-            (_message.mailbox_id, mailbox),
-            (_message.outcome, outcome),
-            (_message.engagement_id, engagement),
-        ):
-            if value is not None:
-                query = query.where(column == value)
-        if rule is not None:
-            query = query.where(sa.or_(_message.rule == rule, _message.rule.startswith(f"{rule}.", autoescape=True)))
-        if limit is not None:
-            query = query.limit(limit)
-        with self._database.reading() as connection:
-            for row in connection.execution_options(stream_results=True, yield_per=_CHUNK).execute(query).mappings():
-                yield _ledger_row(row)
-
-    def explain(self, mailbox: str, gmail_id: str) -> LedgerRow | None:
-        """All the ledger knows of one message; None: it has never been looked at."""
-        query = sa.select(schema.message).where(_message.mailbox_id == mailbox, _message.gmail_id == gmail_id)
-        with self._database.reading() as connection:
-            row = connection.execute(query).mappings().one_or_none()
-        return None if row is None else _ledger_row(row)
-
     def retry_parked(self, team_id: str, mailbox: str | None = None, gmail_id: str | None = None) -> int:
         """Make the team's parked messages (of one mailbox, or one message) pending again; how many."""
         condition = [_message.team_id == team_id, _message.outcome == "parked"]
@@ -395,16 +253,6 @@ def passed(column: Any, when: When) -> sa.ColumnElement[bool]:
 def free(when: When, column: Any = _message) -> sa.ColumnElement[bool]:
     """Pending, its pause over, and leased to nobody."""
     return sa.and_(column.state == "pending", passed(column.not_before, when), passed(column.lease_until, when))
-
-
-def _ledger_row(row: Any) -> LedgerRow:
-    return LedgerRow(
-        team_id=row["team_id"], mailbox_id=row["mailbox_id"], gmail_id=row["gmail_id"], state=row["state"],
-        lane=LANE_NAMES[row["lane"]], outcome=row["outcome"], rule=row["rule"], rules_version=row["rules_version"],
-        score=row["score"], signals=tuple(row["signals"] or ()), engagement_id=row["engagement_id"], failures=row["failures"],
-        leases=row["leases"], not_before=row["not_before"], leased_until=row["lease_until"], phase=row["phase"],
-        error_class=row["error_class"], found_at=row["found_at"], decided_at=row["decided_at"],
-    )  # fmt: skip
 
 
 def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:

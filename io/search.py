@@ -163,9 +163,6 @@ class SearchIndex(Protocol):
     def lookup(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], IndexedVersion]:
         """What the index holds this moment of these (team_id, engagement_id); missing ones are left out."""
 
-    def delete_team(self, team_id: str) -> int:
-        """Delete everything of a team; how many."""
-
     def rebuilding(self) -> contextlib.AbstractContextManager[SearchIndex]:
         """A fresh, empty index to fill; it takes this one's place, at once and whole, when the block ends without error.
 
@@ -218,8 +215,6 @@ class SearchSpec:
             raise ValueError("the search URL names no host; use https://HOST:PORT")
         if parsed.username is not None:
             raise ValueError(f"the search URL holds a user; name USER:PASSWORD with secret_ref ({secret_refs.FORMS})")
-        if parsed.drivername != "sqlite" and parsed.query:
-            raise ValueError(f"the search URL holds more than https://HOST:PORT; a key is named ({secret_refs.FORMS})")
         if self.ca_certs and parsed.drivername != "https":
             raise ValueError(f"certificates ({self.ca_certs}) are for https://HOST:PORT only")
         if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,99}", self.index):

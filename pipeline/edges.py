@@ -39,7 +39,6 @@ from ..io.settlements import DatabaseSettlements
 from ..io.vault import Digests, Vault, read_keys
 from ..transforms.errors import GmailUnavailableError
 from .build import Edges
-from .log_levels import keep_mail_out
 from .options import JobOptions
 
 _log = logging.getLogger(__name__)
@@ -83,9 +82,8 @@ class OpenEdges:
     """Everything one process needs of the world, opened on first use and shared by its threads."""
 
     def __init__(self, options: JobOptions) -> None:
-        """Nothing is opened yet. Whoever opens is about to work on mail, here or on a runner's worker."""
+        """Nothing is opened yet."""
         self._options = options
-        keep_mail_out()
 
     @functools.cached_property
     def database(self) -> Database:
@@ -168,10 +166,6 @@ class OpenEdges:
     def audit(self) -> Audit:
         """Gmail against the ledger."""
         return Audit(self.database, self.accounts, Quota(self.database, self._options.quota), utc_now)
-
-    def mailboxes_on(self) -> list[str]:
-        """Ids of the mailboxes whose import is on."""
-        return [mailbox.id for mailbox in Mailboxes(self.database, utc_now).all(import_on=True)]
 
     @functools.cached_property
     def chores(self) -> DatabaseChores:

@@ -65,9 +65,7 @@ def check_runner_options(options: JobOptions, rest: Sequence[str]) -> None:
     for option in unknown:
         name = option.removeprefix("--").partition("=")[0]
         if not option.startswith("--") or not (options.runner in ON_FLINK and name in FLINK_KNOWS):
-            raise OptionError(
-                f"unknown option {option.partition('=')[0]}; see --help, and Beam's own options of {options.runner}"
-            )
+            raise OptionError(f"unknown option {option}; see --help, and Beam's own options of {options.runner}")
     for name, shown in _NEEDED.get(options.runner, {}).items():
         if not getattr(given, name):
             raise OptionError(f"--runner={options.runner} needs --{name}={shown}")

@@ -23,7 +23,6 @@ from dealmail.io.crm_import import import_csv
 from dealmail.io.database import Database, DatabaseSpec
 from dealmail.io.gmail import SCOPE
 from dealmail.io.google_signin import GmailAccounts, GoogleSettings
-from dealmail.io.ledger import Ledger
 from dealmail.io.mailboxes import Mailboxes
 from dealmail.io.outbox import Outbox
 from dealmail.io.search import SearchIndex, SearchSpec, open_index
@@ -231,10 +230,6 @@ class JobRig:
         with self.database.reading() as connection:
             query = sa.select(row.mailbox_id, row.gmail_id, row.outcome, row.rule)
             return {(r.mailbox_id, r.gmail_id): (r.outcome, r.rule) for r in connection.execute(query)}
-
-    def ledger(self) -> Ledger:
-        """The ledger."""
-        return Ledger(self.database, utc_now)
 
     def outbox(self) -> Outbox:
         """The outbox, on this rig's index."""

@@ -77,14 +77,6 @@ def test_an_audit_leaves_half_of_the_quota_to_the_mail(gmails: Any) -> None:
         assert connection.scalar(sa.select(sa.func.max(schema.quota_use.c.units))) <= 51 + 8
 
 
-def test_mailboxes_that_are_off_are_left_alone(gmails: Any, audit: Audit) -> None:
-    alice, bob = gmails.connect("alice"), gmails.connect("bob")
-    gmails.sync(alice)
-    gmails.sync(bob)
-    gmails.mailboxes.turn_off(bob, "bob")
-    assert [found.mailbox_id for found in audit.run_all("t1")] == [alice]
-
-
 def policy(gmails: Any, **settings: str) -> None:
     gmails.database.transaction(lambda c: c.execute(sa.update(schema.team).values(settings=settings)))
 

@@ -208,13 +208,6 @@ class TestEveryIndex:
         assert held == {("t1", "e1"): IndexedVersion("t1", "e1", 3, one.document["digest"])}
         assert search_index.lookup([]) == {}
 
-    def test_delete_team_takes_nothing_else(self, search_index):
-        search_index.put([entry(f"e{n}", team_id=f"t{n % 2}") for n in range(10)])
-        assert search_index.delete_team("t0") == 5
-        search_index.refresh()
-        assert [one.team_id for one in search_index.scan()] == ["t1"] * 5
-        assert search_index.delete_team("t0") == 0
-
     def test_rebuilt_index_takes_over_at_once_and_whole(self, search_index):
         search_index.put([entry("old"), entry("both", 2)])
         search_index.refresh()

@@ -30,7 +30,7 @@ def seen(claim: ClaimedMessage, number: int) -> SeenCopy:
 def test_settle_stores_a_mail_once_and_says_so_everywhere(sales: Any, mail: Any, clock: Any) -> None:
     box = sales.add_mailbox("alice@corp.example")
     (claim,) = sales.claim(box, ["g1"])
-    one = mail(claim, 1, score=-2.5, signals=("person",))
+    one = mail(claim, 1, score=-2.5, signals=["person"])
     assert sales.settlements.settle([one]) == [ChangedEngagements("t1", ("t1-e0001",))]
     rows = sales.dump(*RESULT, schema.search_outbox)
     assert [len(rows[t.name]) for t in RESULT] == [1, 3, 2, 1, 0, 0]
@@ -42,7 +42,7 @@ def test_settle_stores_a_mail_once_and_says_so_everywhere(sales: Any, mail: Any,
     assert stored["version"] == outbox["version"] == int(clock().timestamp()) * 1_000_000
     row = sales.ledger.explain(box, "g1")
     assert (row.state, row.outcome, row.rule, row.engagement_id) == ("decided", "imported", "customer", "t1-e0001")
-    assert (row.score, row.signals, row.leased_until) == (-2.5, ("person",), None)
+    assert (row.score, row.signals, row.lease_until) == (-2.5, ["person"], None)
     before = sales.dump(*RESULT, schema.message, schema.search_outbox)
     assert sales.settlements.settle([one]) == []
     assert sales.dump(*RESULT, schema.message, schema.search_outbox) == before
@@ -97,7 +97,7 @@ def test_a_seen_copy_joins_or_is_handed_back(sales: Any, mail: Any, clock: Any) 
     (early,) = sales.claim(second, ["g1"])
     assert sales.settlements.settle([seen(early, 1)]) == []
     row = sales.ledger.explain(second, "g1")
-    assert (row.state, row.leased_until) == ("pending", None)
+    assert (row.state, row.lease_until) == ("pending", None)
     assert clock() < row.not_before <= clock() + dt.timedelta(seconds=2)
     (claim,) = sales.claim(first, ["g1"])
     sales.settlements.settle([mail(claim, 1)])
@@ -117,7 +117,7 @@ def test_a_seen_copy_never_settles_for_less_than_it_stands_for(sales: Any, mail:
     copy = SeenCopy(equal, "t1-e0001", "d1-2", mail(equal, 1, 2).rank, "customer", "1", context=("d1",))
     assert sales.settlements.settle([mail(better, 1, 2), copy]) == []
     row = sales.ledger.explain(boxes[2], "g1")
-    assert (row.state, row.leased_until, row.failures) == ("pending", None, 0)
+    assert (row.state, row.lease_until, row.failures) == ("pending", None, 0)
     clock.advance(seconds=3)
     (again,) = sales.claim(boxes[2], ["g1"])
     sales.settlements.settle([mail(again, 1, 2)])

@@ -87,9 +87,6 @@ class World:
             "settle decision": lambda: sales.settlements.settle(
                 [Decision(self.claim(team)[0], "dropped", decisions.CRM_NO_MATCH)]
             ),
-            "reopen": lambda: inside(
-                lambda c: sales.ledger.reopen(c, row, ["g2", "g3"], sales.clock(), ["automated.reply"])
-            ),
             "delete": lambda: inside(
                 lambda c: sales.ledger.mark_deleted(c, row, ["g0", "g1", "g2", "g3"], sales.clock())
             ),
@@ -98,9 +95,6 @@ class World:
             ),
             "retry": lambda: sales.ledger.retry_parked(team),
             "retry foreign mailbox": lambda: sales.ledger.retry_parked(team, other),
-            "rows": lambda: list(sales.ledger.rows(team, pending=True)),
-            "rows of foreign mailbox": lambda: list(sales.ledger.rows(team, mailbox=other)),
-            "counts": lambda: sales.ledger.counts(team),
             "off": lambda: sales.mailboxes.turn_off(box, "x"),
             "on": lambda: sales.mailboxes.turn_on(box, "x"),
             "state": lambda: sales.mailboxes.set_state(box, "live", window_from=sales.clock()),
@@ -126,8 +120,8 @@ class World:
 
 
 NAMES = (
-    "settle", "settle seen", "settle foreign engagement", "settle foreign mailbox", "settle decision", "reopen", "delete", "trash",
-    "retry", "retry foreign mailbox", "rows", "rows of foreign mailbox", "counts", "off", "on", "state", "find", "all", "import",
+    "settle", "settle seen", "settle foreign engagement", "settle foreign mailbox", "settle decision", "delete", "trash",
+    "retry", "retry foreign mailbox", "off", "on", "state", "find", "all", "import",
     "replace", "relink", "directory", "known", "erase person", "erase domain", "erase mailbox", "erase user", "erase before", "retain",
 )  # fmt: skip
 

@@ -228,25 +228,17 @@ CALLS: dict[str, Callable[[Two], Any]] = {
     "index_check.check": lambda w: index_check.check(w.database, w.index, w.me),
     "index_check.repair": lambda w: (w.index.put(_entries(w)), index_check.repair(w.database, w.index, now=w.now, team_id=w.me))[1],
     "ledger.Ledger.add_pending": lambda w: w.write(lambda c: w.sales.ledger.add_pending(c, w.row, [*GMAIL_IDS, "n"], "live", w.now())),
-    "ledger.Ledger.counts": lambda w: w.sales.ledger.counts(w.me),
     "ledger.Ledger.decide_by_label": lambda w: w.write(
         lambda c: w.sales.ledger.decide_by_label(c, w.row, dict.fromkeys([*GMAIL_IDS, "n"], "label.spam"), "live", w.now())
     ),
-    "ledger.Ledger.explain": lambda w: [w.sales.ledger.explain(w.box, one) for one in GMAIL_IDS],
     "ledger.Ledger.has_claimable": lambda w: w.write(lambda c: w.sales.ledger.has_claimable(c, w.row, w.now())),
     "ledger.Ledger.in_flight": lambda w: w.write(lambda c: w.sales.ledger.in_flight(c, w.row, "live", 9, w.now())),
     "ledger.Ledger.lease": lambda w: w.write(lambda c: w.sales.ledger.lease(c, w.row, 99, w.now())),
     "ledger.Ledger.lease_suspect": lambda w: w.write(lambda c: w.sales.ledger.lease_suspect(c, w.row, w.now())),
     "ledger.Ledger.mark_deleted": lambda w: w.write(lambda c: w.sales.ledger.mark_deleted(c, w.row, GMAIL_IDS, w.now())),
     "ledger.Ledger.mark_trashed": lambda w: w.write(lambda c: w.sales.ledger.mark_trashed(c, w.row, dict.fromkeys(GMAIL_IDS, "label.trash"), w.now())),
-    "ledger.Ledger.progress": lambda w: w.sales.ledger.progress(w.box),
-    "ledger.Ledger.reopen": lambda w: w.write(lambda c: w.sales.ledger.reopen(c, w.row, GMAIL_IDS, w.now(), ["automated.reply", "customer"])),
     "ledger.Ledger.retry_parked": lambda w: [
         w.sales.ledger.retry_parked(w.me), w.sales.ledger.retry_parked(w.me, w.their_box), w.sales.ledger.retry_parked(w.me, w.their_box, "g3"),
-    ],
-    "ledger.Ledger.rows": lambda w: [
-        *w.sales.ledger.rows(w.me, pending=True), *w.sales.ledger.rows(w.me, mailbox=w.their_box),
-        *w.sales.ledger.rows(w.me, engagement=f"only-{w.other}"), *w.sales.ledger.rows(w.me, engagement="e0"),
     ],
     "leasing.Leasing.lease": lambda w: [_leasing(w).lease(w.row, live_only=live_only) for live_only in (True, False)],
     "leasing.Leasing.set_state": lambda w: w.write(lambda c: _leasing(w).set_state(c, w.row, "live", "", None)),
@@ -322,7 +314,6 @@ CALLS: dict[str, Callable[[Two], Any]] = {
     ),
 }  # fmt: skip
 INDEX_CALLS: dict[str, Callable[[Two], Any]] = {
-    "delete_team": lambda w: w.index.delete_team(w.me),
     "lookup": lambda w: list(w.index.lookup([(w.me, f"only-{w.other}")])),
     "put": lambda w: w.index.put(_entries(w)),
     "prepare": lambda w: w.index.prepare(_entries(w))(),
@@ -359,7 +350,6 @@ CONSOLE_CALLS: dict[str, Callable[[Two], Any]] = {
     "queries.find_mailbox": lambda w: [queries.find_mailbox(w.database, w.me, name) for name in (w.their_box, "alice@corp.example")],
     "queries.mailboxes": lambda w: queries.mailboxes(w.database, w.me),
     "queries.outbox": lambda w: queries.outbox(w.database, w.me),
-    "queries.pending_count": lambda w: queries.pending_count(w.database, w.me),
     "queries.rule_counts": lambda w: queries.rule_counts(w.database, w.me),
     "queries.target_ids": lambda w: queries.target_ids(w.database, w.me, "account", f"Firm of {w.other}"),
     "queries.user_addresses": lambda w: queries.user_addresses(w.database, w.me),
@@ -492,9 +482,6 @@ def test_no_way_across_in_the_index(
 # --- calls that ask Gmail ----------------------------------------------------------------------------------------------
 GMAIL_CALLS: dict[str, Callable[[Any, str, str], Any]] = {
     "audit.Audit.run": lambda g, me, box: Audit(g.database, g.accounts, Quota(g.database), g.clock).run(box, repair=True),
-    "audit.Audit.run_all": lambda g, me, box: list(
-        Audit(g.database, g.accounts, Quota(g.database), g.clock).run_all(me, repair=True)
-    ),
     "claims.GmailClaims.claim": lambda g, me, box: g.claims().claim(DueMailbox(me, box, "poll")),
     "consent_flow.SignIn.consent": lambda g, me, box: _refused(
         lambda: _sign_in(g).consent(box, "me", lambda url: None, timeout=dt.timedelta(seconds=0.1))
