@@ -63,7 +63,7 @@ def audit(settings: Settings, mailbox: str | None, repair: bool, format_: Format
         accounts = GmailAccounts(database, open_vault(settings), google_settings(settings), utc_now)
         auditor = Audit(database, accounts, Quota(database, kept_limits(database)), utc_now)
         for box in boxes:
-            found, error = None, "the first sync has not begun"
+            found, error = None, "the first sync has not begun" if box.import_on else "import is off"
             try:
                 found = auditor.run(box.id, repair=repair)
             except StoreUnavailableError:

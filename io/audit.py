@@ -85,7 +85,7 @@ class Audit:
         self._ledger = Ledger(database)
 
     def run(self, mailbox_id: str, *, repair: bool = False) -> MailboxAudit | None:
-        """Audit one mailbox; None where its first sync has not begun, so that there is no window yet.
+        """Audit one mailbox; None where its import is off, or its first sync has not begun, so that there is no window yet.
 
         With `repair`, what is missing becomes pending and what is shut is opened again, for the next claims to take; copies that
         the team's policies let go, because Gmail deleted the mail or it lies in trash or spam, go.
@@ -97,7 +97,7 @@ class Audit:
             StoreUnavailableError: the database cannot be reached.
         """
         mailbox = self._mailboxes.get(mailbox_id)
-        if mailbox.window_from is None:
+        if not mailbox.import_on or mailbox.window_from is None:
             return None
         gmail = self._accounts.open(mailbox_id)
         listed = self._list(mailbox, gmail, mailbox.window_from)

@@ -77,6 +77,18 @@ def test_an_audit_leaves_half_of_the_quota_to_the_mail(gmails: Any) -> None:
         assert connection.scalar(sa.select(sa.func.max(schema.quota_use.c.units))) <= 51 + 8
 
 
+def test_a_mailbox_whose_import_is_off_is_left_alone_even_where_its_user_has_consented_again(
+    gmails: Any, audit: Audit
+) -> None:
+    alice = gmails.connect("alice")
+    gmails.sync(alice)
+    gmails.mailboxes.turn_off(alice, "alice")
+    gmails.grant(alice, gmails.client.grant(gmails.address(alice)))
+    before = gmails.client.counters()["by_mailbox"]
+    assert (audit.run(alice), audit.run(alice, repair=True)) == (None, None)
+    assert gmails.client.counters()["by_mailbox"] == before
+
+
 def policy(gmails: Any, **settings: str) -> None:
     gmails.database.transaction(lambda c: c.execute(sa.update(schema.team).values(settings=settings)))
 
