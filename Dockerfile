@@ -18,6 +18,9 @@ RUN pip install --no-cache-dir --no-deps --no-build-isolation . && pip check
 
 RUN useradd --create-home --uid 1000 dealmail
 USER dealmail
+# Beam's boot program makes a virtual environment below /opt/apache for each worker, where this user may not write, and gives up.
+# None is needed: what a worker needs is installed above.
+ENV RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1
 WORKDIR /home/dealmail
 
 # The entry point is Beam's, so that Dataflow and Flink can start workers from this image as it is. The two commands:

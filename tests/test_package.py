@@ -108,3 +108,11 @@ def test_the_image_is_built_from_files_that_are_there() -> None:
     )
     version = beam.partition("==")[2].split()[0]
     assert f"sdk:{version} " in dockerfile, f"the worker's boot program must be of Beam {version}"
+
+
+def test_a_worker_starts_in_the_image_as_its_own_user() -> None:
+    """Beam's boot program ends at once where it cannot make a virtual environment and is not told to do without."""
+    words = [line.split() for line in (CHECKOUT / "Dockerfile").read_text().splitlines()]
+    (user,) = [line[1] for line in words if line[:1] == ["USER"]]
+    assert user not in {"root", "0"}
+    assert ["ENV", "RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1"] in words
