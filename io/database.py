@@ -40,6 +40,9 @@ _MEANS = {
 }
 """MariaDB and PyMySQL: what a person can put right when connecting."""
 
+_PASSWORDS = frozenset({"password", "passwd", "ssl_key_password"})
+"""Parameters of a URL (`?password=…`) that the driver would take for one."""
+
 PATIENCE_S = 120.0
 """Longer than any statement of the job takes, lock waits (20 s) included; without it a server that hangs holds workers for ever."""
 
@@ -59,7 +62,7 @@ class DatabaseSpec:
         """Refuse what no run could use.
 
         Raises:
-            ValueError: not sqlite:// or mysql+pymysql://, or a password inside the URL.
+            ValueError: not sqlite:// or mysql+pymysql://, or a password anywhere in the URL.
         """
         try:
             parsed = sa.engine.make_url(self.url)
@@ -70,7 +73,7 @@ class DatabaseSpec:
         if parsed.drivername not in {"sqlite", "mysql+pymysql"}:
             msg = f"database {parsed.drivername}://… is not supported; use sqlite:///FILE or mysql+pymysql://USER@HOST/NAME"
             raise ValueError(msg)
-        if parsed.password is not None:
+        if parsed.password is not None or _PASSWORDS & parsed.query.keys():
             msg = f"the database URL holds a password; name it instead with password_ref ({secret_refs.FORMS})"
             raise ValueError(msg)
 

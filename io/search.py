@@ -215,6 +215,10 @@ class SearchSpec:
             raise ValueError("the search URL names no host; use https://HOST:PORT")
         if parsed.username is not None:
             raise ValueError(f"the search URL holds a user; name USER:PASSWORD with secret_ref ({secret_refs.FORMS})")
+        if parsed.query and parsed.drivername != "sqlite":  # it would be ignored, and may hold a key: it is not shown
+            raise ValueError(
+                "the search URL has parameters (?…); use https://HOST:PORT, and name an API key with secret_ref"
+            )
         if self.ca_certs and parsed.drivername != "https":
             raise ValueError(f"certificates ({self.ca_certs}) are for https://HOST:PORT only")
         if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,99}", self.index):

@@ -44,6 +44,10 @@ class Edges:
     now: Callable[[], dt.datetime]
 
 
+MOST = 100_000
+"""Of any size in GraphOptions; of seconds it is more than a day."""
+
+
 @dataclasses.dataclass(frozen=True)
 class GraphOptions:
     """What differs from run to run inside the graph.
@@ -64,11 +68,11 @@ class GraphOptions:
         """Refuse sizes that cannot work.
 
         Raises:
-            ValueError: a size below one.
+            ValueError: a size below one, or beyond `MOST`.
         """
         for name, value in dataclasses.asdict(self).items():
-            if value is not None and value < 1 and name != "linger_s":
-                msg = f"{name} is {value}; it must be 1 or more"
+            if value is not None and name != "linger_s" and not 1 <= value <= MOST:
+                msg = f"{name} is {value}; use 1 to {MOST:,}"
                 raise ValueError(msg)
 
 

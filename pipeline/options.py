@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import math
 import os
 import re
@@ -31,6 +32,15 @@ _PATHS = {
     "topic": re.compile(r"projects/[a-z][-a-z0-9:.]{4,61}[a-z0-9]/topics/[A-Za-z][-A-Za-z0-9._~+%]{2,254}"),
 }
 
+
+_AT_MOST = {
+    "poll_minutes": (1440.0, "a day"),
+    "audit_hours": (8784.0, "a year"),
+    "lease_seconds": (86400.0, "a day"),
+    "claim_batch": (10_000, ""),
+    "fetch_threads": (1_000, ""),
+}
+"""More than anybody means; far above, times and sizes overflow where the work is done."""
 
 _TAKEN_OUT = "DEALMAIL_PASSWORD_IN_DATABASE_URL"
 """Where a password that was written into --database is kept."""
@@ -97,6 +107,9 @@ class JobOptions:
             raise OptionError(f"--audit_hours={self.audit_hours}: use hours, or 0 for never")
         if self.poll_minutes < 0.05:  # a pass takes up to a second: polls would never be done
             raise OptionError(f"--poll_minutes={self.poll_minutes}: use 0.05 or more")
+        for name, (most, is_) in _AT_MOST.items():
+            if getattr(self, name) > most:
+                raise OptionError(f"--{name}={getattr(self, name):g}: use {most:g} at the most" + (is_ and f" ({is_})"))
         if self.runner not in RUNNERS:
             raise OptionError(f"--runner={self.runner}: use one of {', '.join(RUNNERS)}")
         embedded = self.database.url.startswith("sqlite")
@@ -105,12 +118,12 @@ class JobOptions:
                 "--search is missing: a MariaDB database needs --search=https://… (or sqlite:///FILE for FTS5)"
             )
         if self.search and urllib.parse.urlsplit(self.search).scheme not in {"http", "https", "sqlite"}:
-            raise OptionError(f"--search={self.search}: use https://HOST:PORT, or sqlite:///FILE for FTS5")
+            raise OptionError(f"--search={_shown(self.search)}: use https://HOST:PORT, or sqlite:///FILE for FTS5")
         if (
             urllib.parse.urlsplit(self.search).scheme in {"http", "https"}
             and not urllib.parse.urlsplit(self.search).hostname
         ):
-            raise OptionError(f"--search={self.search}: use https://HOST:PORT, or sqlite:///FILE for FTS5")
+            raise OptionError(f"--search={_shown(self.search)}: use https://HOST:PORT, or sqlite:///FILE for FTS5")
         gmail = urllib.parse.urlsplit(self.gmail_endpoint)
         if self.gmail_endpoint and not (gmail.scheme in {"http", "https"} and gmail.hostname):
             raise OptionError(f"--gmail_endpoint={self.gmail_endpoint}: use https://HOST, or http://HOST:PORT")
@@ -147,6 +160,13 @@ class JobOptions:
     def is_local(self) -> bool:
         """Whether this process does the work itself."""
         return self.runner == "DirectRunner"
+
+
+def _shown(url: str) -> str:
+    """`url` for a person to see what is wrong with it: without what stands before an @, which may be a password."""
+    before, at, host = url.rpartition("@")
+    scheme = re.match(r"[a-z+]*:?//", before)
+    return (scheme.group() if scheme else "") + f"…@{host}" if at else url
 
 
 def _unwrapped(ref: str) -> str:
@@ -287,8 +307,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> tuple
     parser.set_defaults(**environment.given(environ))
     given, rest = parser.parse_known_args(list(argv))
     if rest and given.runner == "DirectRunner":
-        close = f"unknown option {rest[0]}"
-        raise OptionError(f"{close}; see --help")
+        raise OptionError(f"unknown option {rest[0]}{did_you_mean(rest[0], parser)}; see --help")
     try:
         quota = QuotaLimits(**{f.name: getattr(given, f"quota_{f.name}") for f in dataclasses.fields(QuotaLimits)})
         graph = _graph(given)
@@ -302,6 +321,13 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> tuple
     }
     options = JobOptions(database=database, quota=quota, graph=graph, **plain)
     return options, rest
+
+
+def did_you_mean(option: str, parser: argparse.ArgumentParser) -> str:
+    """`, did you mean --…?` where `option` is nearly one that `parser` knows, else nothing."""
+    name = option.partition("=")[0].replace("-", "_").replace("__", "--", 1)
+    close = difflib.get_close_matches(name, parser._option_string_actions, n=1, cutoff=0.75)
+    return f", did you mean {close[0]}?" if close else ""
 
 
 def _graph(given: argparse.Namespace) -> GraphOptions:
@@ -319,7 +345,7 @@ def _database(url: str, password_ref: str, runner: str) -> DatabaseSpec:
     try:
         parsed = sa.engine.make_url(url)
     except sa.exc.ArgumentError:
-        raise OptionError(f"--database={url}: use sqlite:///FILE or mysql+pymysql://USER@HOST/NAME") from None
+        raise OptionError(f"--database={_shown(url)}: use sqlite:///FILE or mysql+pymysql://USER@HOST/NAME") from None
     if parsed.password is None:
         return DatabaseSpec(url, password_ref)
     if runner != "DirectRunner":

@@ -15,7 +15,7 @@ from apache_beam.options.pipeline_options import (
     _BeamArgumentParser,  # Beam's options add themselves to no other parser
 )
 
-from .options import JobOptions, OptionError
+from .options import JobOptions, OptionError, did_you_mean, make_parser
 
 ON_FLINK: Final = ("FlinkRunner", "PortableRunner")
 
@@ -42,7 +42,16 @@ _SHOWN: Final = {
     "staging_location": "gs://BUCKET/FOLDER",
     "job_endpoint": "HOST:PORT",
 }
-_FILES: Final = ("flink_job_server_jar", "prism_location")
+_FILES: Final = ("flink_job_server_jar", "prism_location", "setup_file", "requirements_file")
+
+_BRINGS_DEALMAIL: Final = (
+    "sdk_container_image",
+    "setup_file",
+    "extra_packages",
+    "environment_config",
+    "environment_options",
+)
+"""Options by which workers can come to have dealmail: without any they are Beam's own image, and each of them fails on its import."""
 
 
 class _Refusing(_BeamArgumentParser):  # type: ignore[misc]  # Beam's is untyped
@@ -65,7 +74,8 @@ def check_runner_options(options: JobOptions, rest: Sequence[str]) -> None:
     for option in unknown:
         name = option.removeprefix("--").partition("=")[0]
         if not option.startswith("--") or not (options.runner in ON_FLINK and name in FLINK_KNOWS):
-            raise OptionError(f"unknown option {option}; see --help, and Beam's own options of {options.runner}")
+            close = did_you_mean(option, make_parser()) or did_you_mean(option, parser)
+            raise OptionError(f"unknown option {option}{close}; see --help, and Beam's own options of {options.runner}")
     for name, shown in _NEEDED.get(options.runner, {}).items():
         if not getattr(given, name):
             raise OptionError(f"--runner={options.runner} needs --{name}={shown}")
@@ -74,10 +84,27 @@ def check_runner_options(options: JobOptions, rest: Sequence[str]) -> None:
         named = name == "job_endpoint" or options.runner == "DataflowRunner"
         if value and value != "embed" and named and not re.fullmatch(form, str(value)):
             raise OptionError(f"--{name}={value}: use {_SHOWN[name]}")
+    if getattr(given, "update", False):
+        # The steps' names are no promise, and Beam's launcher asks for ever where no job of that name runs.
+        raise OptionError(
+            "--update: cancel the running job and submit this one anew; nothing is lost by it (docs/running.md)"
+        )
     for name in _FILES:
         value = getattr(given, name, None)
         if value and not urllib.parse.urlsplit(value).netloc and not pathlib.Path(value).exists():
             raise OptionError(f"--{name}={value}: there is no such file")
+    elsewhere = options.runner == "DataflowRunner" or (
+        options.runner == "FlinkRunner" and _is_cluster(given.flink_master)
+    )
+    if elsewhere and not any(getattr(given, name, None) for name in _BRINGS_DEALMAIL):
+        how = (
+            "--environment_type=EXTERNAL --environment_config=HOST:50000, or "
+            if options.runner == "FlinkRunner"
+            else ""
+        )
+        raise OptionError(
+            f"--runner={options.runner} needs workers with dealmail: {how}--sdk_container_image=REGISTRY/dealmail:TAG --sdk_location=container"
+        )
 
 
 def runner_options(options: JobOptions, rest: Sequence[str]) -> PipelineOptions:
@@ -88,6 +115,10 @@ def runner_options(options: JobOptions, rest: Sequence[str]) -> PipelineOptions:
     made.view_as(StandardOptions).streaming = True
     made.view_as(SetupOptions).save_main_session = False
     return made
+
+
+def _is_cluster(flink_master: str) -> bool:
+    return not flink_master.startswith("[")  # [local], [auto]: this very machine does the work
 
 
 def _subclasses(kind: Any) -> list[Any]:

@@ -13,6 +13,7 @@ MARIADB = "--database=mysql+pymysql://dealmail@127.0.0.1:1/dealmail"
 ELASTIC, PUSH = "--search=https://es.example:9200", "--subscription=projects/our-project/subscriptions/gmail"
 AWAY = (MARIADB, ELASTIC, PUSH, "--token_key=env:KEY")
 DATAFLOW = ("--runner=DataflowRunner", *AWAY)
+CLOUD = ("--project=our-project", "--region=europe-west1", "--temp_location=gs://b/t")
 FLINK = ("--runner=FlinkRunner", *AWAY)
 
 BAD = [
@@ -35,6 +36,14 @@ BAD = [
     (["--token_key=file:missing"], "missing"), (["--token_key=file:short.key"], "short.key"),
     (["--token_key=env:DEALMAIL_NO_SUCH"], "DEALMAIL_NO_SUCH"), (["--poll_minutes=0"], "--poll_minutes"),
     (["--poll_minutes=soon"], "--poll_minutes"), (["--poll_minutes=nan"], "--poll_minutes"), (["--audit_hours=inf"], "--audit_hours"),
+    (["--dedup_window_s=nan"], "dedup_window_s"), (["--dedup_window_s=inf"], "dedup_window_s"), (["--fetch_batch=1000000"], "fetch_batch"),
+    (["--lease_seconds=1e18"], "a day"), (["--poll_minutes=1e15"], "a day"), (["--audit_hours=1e15"], "a year"),
+    (["--fetch_threads=1000000"], "--fetch_threads"), (["--databse=x"], "did you mean --database?"),
+    (["--database-password=env:X"], "did you mean --database_password?"), ([*DATAFLOW, *CLOUD, "--num-workers=3"], "did you mean --num_workers?"),
+    ([*DATAFLOW, *CLOUD, "--fetch-threads=3"], "did you mean --fetch_threads?"),
+    ([*DATAFLOW, *CLOUD], "--sdk_container_image="), ([*FLINK, "--flink_master=flink:8081"], "--environment_config=HOST:50000"),
+    ([*DATAFLOW, *CLOUD, "--sdk_container_image=image", "--update"], "submit this one anew"),
+    ([*DATAFLOW, *CLOUD, "--setup_file=/no/setup.py"], "/no/setup.py"), ([*DATAFLOW, *CLOUD, "--requirements_file=missing"], "missing"),
     (["--claim_batch=0"], "--claim_batch"), (["--fetch_batch=-1"], "fetch_batch"), (["--settle_shards=0"], "settle_shards"),
     (["--lease_seconds=-1"], "--lease_seconds"), (["--quota_get=0"], "quota get"), (["--log_level=LOUD"], "--log_level"),
     (["--runner=Spark"], "--runner"), (["--runner=FlinkRunner"], "mysql+pymysql"), ([*FLINK, "--once"], "--once"),
@@ -124,7 +133,9 @@ def test_options_of_the_runners_pass():
     from dealmail.pipeline.runner_options import check_runner_options
 
     for argv in (
-        [*FLINK, "--flink_master=flink:8081", "--parallelism=2", "--checkpointing_interval=5000", "--object_reuse"],
+        [*FLINK, "--flink_master=flink:8081", "--parallelism=2", "--checkpointing_interval=5000", "--object_reuse",
+         "--sdk_container_image=image"],
+        [*FLINK, "--parallelism=2"], [*DATAFLOW, *CLOUD, "--setup_file=./setup.py"],
         [*DATAFLOW, "--project=our-project", "--region=europe-west1", "--temp_location=gs://b/t", "--num_workers=2",
          "--sdk_container_image=image", "--experiments=x", "--streaming"],
         ["--runner=PortableRunner", *AWAY, "--job_endpoint=flink:8099", "--environment_type=EXTERNAL",

@@ -76,6 +76,27 @@ def test_a_secret_where_its_name_belongs_is_refused_and_not_shown(option, secret
         assert "hunter2" not in repr(caught.value.__context__)
 
 
+@pytest.mark.parametrize(
+    "option",
+    ["--database=mysql+pymysql://u@h/d?password=hunter2", "--database=mysql+pymysql://u@h/d?charset=utf8mb4&passwd=hunter2",
+     "--database=mysql+pymysql://u@h/d?ssl_key_password=hunter2", "--database=mysql+pymysql//u:hunter2@h/d", "--search=htps://u:hunter2@h:9200",
+     "--search=u:hun:hunter2@h:9200", "--search=https://h:9200?api_key=hunter2", "--search=https://u:hunter2@h:9200"],
+)  # fmt: skip
+@pytest.mark.parametrize("runner", ["DirectRunner", "DataflowRunner"])
+def test_a_password_in_a_url_is_refused_and_not_shown(option, runner):
+    rest = ["--database=mysql+pymysql://u@h/d", "--search=https://h:9200", f"--runner={runner}", "--token_key=env:K",
+            "--subscription=projects/demo-project/subscriptions/mail"]  # fmt: skip
+    with pytest.raises(OptionError) as caught:
+        parse([*rest, option], {})
+    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in repr(caught.value.__context__)
+
+
+def test_a_database_is_asked_by_tls_where_its_url_says_so():
+    options, _ = parse(["--database=mysql+pymysql://u@h/d?ssl_ca=/etc/db.pem", "--search=https://h:9200"], {})
+    assert options.database.url.endswith("?ssl_ca=/etc/db.pem")
+
+
 def test_a_key_that_a_kms_wrapped_is_a_name_too():
     assert parse(["--token_key=kms:projects/p/key:file:wrapped"])[0].token_key == "kms:projects/p/key:file:wrapped"
 
