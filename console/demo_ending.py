@@ -11,7 +11,7 @@ import click
 
 from .demo_report import Report, median
 from .demo_stores import Stores
-from .tables import short
+from .tables import short, shown
 
 WIDTH = 40
 TIMELINE = 8
@@ -29,14 +29,14 @@ def print_ending(
     for outcome, rule, number in report.rules:
         if outcome != "imported":
             click.echo(f"  {rule:<33}{number:>7}")
-    click.echo(f"\n{report.deal}: {len(report.timeline)} mails")
+    click.echo(f"\n{shown(report.deal)}: {len(report.timeline)} mails")
     for row in report.timeline[-TIMELINE:]:
         arrow = "->" if row["direction"] == "outbound" else "<-"
         who = row["sender"]["name"] or row["sender"]["address"]
-        click.echo(f"  {short(row['timestamp'])} {arrow} {who}: {click.style(row['subject'], bold=True)}")
+        click.echo(f"  {short(row['timestamp'])} {arrow} {shown(who)}: {click.style(shown(row['subject']), bold=True)}")
         first = " ".join(row["text"].split())
         if first:
-            click.echo(f"      {textwrap.shorten(first, 100, placeholder=' …')}")
+            click.echo(f"      {textwrap.shorten(shown(first), 100, placeholder=' …')}")
     click.echo("")
     if report.push_seconds:
         click.echo(

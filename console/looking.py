@@ -10,7 +10,7 @@ from ..io.database import Database
 from ..transforms.decisions import RULES
 from . import queries
 from .context import BadInputError, Settings, with_settings
-from .tables import Format, format_option, short, write
+from .tables import Format, format_option, short, shown, write
 
 
 def mailbox_named(database: Database, team_id: str, name: str) -> dict[str, Any]:
@@ -183,4 +183,5 @@ def explain(settings: Settings, mailbox: str, gmail_id: str) -> None:
                 for kind, field in queries.LINK_FIELDS.items():
                     names = queries.crm_names(database, team_id, kind, stored[field])
                     if names:
-                        click.echo(f"{field.capitalize()}: {', '.join(f'{name} ({i})' for i, name in names.items())}.")
+                        told_names = ", ".join(f"{name} ({i})" for i, name in names.items())
+                        click.echo(f"{field.capitalize()}: {shown(told_names)}.")

@@ -13,7 +13,7 @@ import msgspec
 
 from .connecting import connected_mailbox, google_settings, open_vault, utc_now
 from .context import Settings, with_settings
-from .tables import Format, format_option, iso, short, write_jsonl
+from .tables import Format, format_option, iso, short, shown, write_jsonl
 
 if TYPE_CHECKING:
     from ..transforms.correspondence import Correspondence, DigestKind
@@ -190,7 +190,9 @@ def print_findings(address: str, window: Window, found: Findings) -> None:
         for mail in sorted(found.imported, key=lambda mail: mail.sent_at, reverse=True)[:10]:
             to = f"{len(mail.links)} CRM records"
             click.echo(
-                f"  {short(iso(mail.sent_at))}  {mail.sender.name or mail.sender.address}: {mail.subject}  ({to})"
+                shown(
+                    f"  {short(iso(mail.sent_at))}  {mail.sender.name or mail.sender.address}: {mail.subject}  ({to})"
+                )
             )
         if len(found.imported) > 10:
             click.echo(f"  and {len(found.imported) - 10} more")

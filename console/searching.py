@@ -12,7 +12,7 @@ import click
 from .connecting import utc_now
 from .context import BadInputError, FailedError, Settings, with_settings
 from .looking import chosen_links
-from .tables import Format, format_option, iso, short, write_jsonl
+from .tables import Format, format_option, iso, short, shown, write_jsonl
 
 if TYPE_CHECKING:
     from ..io.database import Database
@@ -116,17 +116,17 @@ def _print_hits(hits: list[Hit]) -> None:
     screen = Console(highlight=False, soft_wrap=True)
     for hit in hits:
         line = Text(f"{short(iso(hit.sent_at))}  ", style="dim")
-        line.append(hit.sender_name or hit.sender_address, style="not dim")
-        line.append(f"  {hit.subject}", style="not dim bold")
+        line.append(shown(hit.sender_name or hit.sender_address), style="not dim")
+        line.append(f"  {shown(hit.subject)}", style="not dim bold")
         screen.print(line)
         screen.print(Text(f"    engagement {hit.engagement_id}", style="dim"))
         for part in hit.fragments:
-            shown = Text(part.text)
+            line = Text(shown(part.text))
             for start, end in part.spans:
-                shown.stylize("bold yellow" if screen.is_terminal else "bold", start, end)
+                line.stylize("bold yellow" if screen.is_terminal else "bold", start, end)
             if not screen.is_terminal:
-                shown = Text(_marked(part.text, part.spans))
-            screen.print(Text("    … ") + Text(" ").join(shown.split()) if shown.plain.strip() else Text(""))
+                line = Text(_marked(shown(part.text), part.spans))
+            screen.print(Text("    … ") + Text(" ").join(line.split()) if line.plain.strip() else Text(""))
     if not hits:
         click.echo("nothing is found")
 

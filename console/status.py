@@ -146,6 +146,7 @@ def told(row: dict[str, Any], now: dt.datetime) -> Iterable[str]:
         yield (
             f"    Its first sync asked Gmail's search, which did not find {checked['unseen']} messages: of {checked['sampled']} of "
             f"them that were read all the same {checked['missed']} were a customer's."
+            + (" The next audit has the others read." if checked["missed"] else "")
         )
     if row["expired_cursors"]:
         yield f"    Gmail's history expired {row['expired_cursors']} times; what was missed was listed again."

@@ -25,6 +25,19 @@ format_option = click.option(
 )
 
 
+_CONTROLS = [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029]
+_TURNS = [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+_SHOWN = dict.fromkeys(_CONTROLS, "\ufffd") | dict.fromkeys(_TURNS, "\u200e") | dict.fromkeys([0x09, 0x0A, 0x0D], " ")
+
+
+def shown(text: str) -> str:
+    """`text` of mail or CRM for a line on the screen: nothing in it commands a terminal or turns the line's direction around.
+
+    As many characters as before.
+    """
+    return text if text.isascii() and text.isprintable() else text.translate(_SHOWN)
+
+
 def iso(time: dt.datetime | None) -> str | None:
     """`time` as RFC 3339 in UTC with microseconds, always of the same width: 2026-05-04T10:20:30.000000Z."""
     return None if time is None else time.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -60,7 +73,7 @@ def write_table(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column], *,
         for title, _ in columns:
             table.add_column(title, overflow="fold")
         for row in page:
-            table.add_row(*(Text("" if (value := show(row)) is None else str(value)) for _, show in columns))
+            table.add_row(*(Text("" if (value := show(row)) is None else shown(str(value))) for _, show in columns))
         screen.print(table)
         any_row = True
     if not any_row:

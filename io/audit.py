@@ -45,7 +45,7 @@ class MailboxAudit:
     missing: Gmail has them and the ledger does not. shut: the ledger dropped them by a label, or as not found, and Gmail now
     shows them as ordinary mail. stale: a copy is kept of what Gmail no longer has at all, though the team's policy (on_delete) is
     to let it go. discarded: the same of what lies in trash or spam (on_trash, on_spam). unasked: how many a first sync by search
-    left out on purpose (io/search_plan.py); they count as known. repaired: whether the rest was handed back to the normal path.
+    left out on purpose (io/search_plan.py); they count as known, unless its sample shows that it missed a customer's mail. repaired: whether the rest was handed back to the normal path.
     """
 
     mailbox_id: str
@@ -119,7 +119,7 @@ class Audit:
             settings = _settings(connection, mailbox.team_id)
         unknown = tuple(gmail_id for gmail_id in listed if gmail_id not in rows)
         left_out: set[str] = set()
-        if plan is not None and plan.finished_at is not None and unknown:
+        if plan is not None and plan.finished_at is not None and unknown and not self._has_missed(mailbox_id):
             left_out.update(self._list(mailbox, gmail, mailbox.window_from, before_at=plan.created_at))
         missing = tuple(gmail_id for gmail_id in unknown if gmail_id not in left_out)
         shut = tuple(gmail_id for gmail_id in listed if gmail_id in rows and _is_shut(rows[gmail_id]))
@@ -140,6 +140,11 @@ class Audit:
             self._repair(mailbox, found, discarded)
             found = dataclasses.replace(found, repaired=True)
         return found
+
+    def _has_missed(self, mailbox_id: str) -> bool:
+        """Whether the sample shows that a first sync by search missed a customer's mail: what it left out is then missing."""
+        checked = search_plan.check(self._database, mailbox_id)
+        return checked is not None and checked.missed > 0
 
     def _on_the_way(self, mailbox: MailboxRow, gmail: Gmail) -> set[str]:
         """What the next claim will hear of: neither missing nor stale, only new. Asked for after the list, so that it covers it."""

@@ -192,26 +192,19 @@ class GmailClaims:
             window_from = self._wanted_window(connection, mailbox, now)
         if mailbox.window_from is not None:
             window_from = min(window_from, mailbox.window_from)
-        searches = self._plan(mailbox, gmail, window_from) if self._settings.search_plan else []
 
         def work(connection: sa.Connection) -> MailboxRow:
             moved = self._advance(
                 connection, mailbox, history_id=profile.history_id, confirmed_at=now, window_from=window_from, last_poll_at=now,
                 next_poll_at=next_poll(mailbox.id, now, self._settings.poll_interval),
             )  # fmt: skip
-            search_plan.start(connection, moved, "first_sync", window_from, now, searches=searches)
+            if self._settings.search_plan:
+                listings.start(connection, moved, "plan", window_from, now)
+            else:
+                search_plan.start(connection, moved, "first_sync", window_from, now, searches=[])
             return moved
 
         return self._database.transaction(work)
-
-    def _plan(self, mailbox: MailboxRow, gmail: Gmail, window_from: dt.datetime) -> list[str]:
-        """The searches of the first sync; none where it is to read everything."""
-        with self._database.reading() as connection:
-            searches = search_plan.crm_searches(connection, mailbox.team_id)
-        self._spend(mailbox, self._limits.list)
-        page = gmail.list_page(listings.search_for(window_from))
-        total = max(page.estimate, len(page.gmail_ids)) if page.next_page_token else len(page.gmail_ids)
-        return searches if search_plan.choose(total, len(searches), self._limits) == "search" else []
 
     def _read_history(self, mailbox: MailboxRow, gmail: Gmail, *, by_poll: bool) -> MailboxRow:
         """One page of records. With more to come the cursor is the page's last record, and the mailbox stays due."""
@@ -316,6 +309,8 @@ class GmailClaims:
         """One page of a listing. Compare-and-set here too: a history page stored in between may know better."""
         if listing.kind == "reopen":
             return self._reopen(mailbox, listing)
+        if listing.kind == "plan":
+            return self._choose(mailbox, gmail, listing)
         self._spend(mailbox, self._limits.list)
         try:
             page = gmail.list_page(listing.search, listing.page_token)
@@ -344,6 +339,28 @@ class GmailClaims:
                 lane=0,
                 found_at=now,
             )
+            return moved
+
+        return self._database.transaction(work)
+
+    def _choose(self, mailbox: MailboxRow, gmail: Gmail, listing: Listing) -> MailboxRow:
+        """How the first sync goes: by the CRM's searches, or through everything, as it does where Gmail will not say how much there is."""
+        with self._database.reading() as connection:
+            searches = search_plan.crm_searches(connection, mailbox.team_id) if self._settings.search_plan else []
+        if searches and listing.refusals < search_plan.ESTIMATES:
+            self._spend(mailbox, self._limits.list)
+            page = gmail.list_page(listing.search)
+            total = max(page.estimate, len(page.gmail_ids)) if page.next_page_token else len(page.gmail_ids)
+            plan = search_plan.choose(total, len(searches), self._limits)
+        else:
+            plan = "everything"
+        now = self._now()
+
+        def work(connection: sa.Connection) -> MailboxRow:
+            moved = self._advance(connection, mailbox)
+            listings.page_done(connection, listing, 0, 0, "", now)
+            by = searches if plan == "search" else []
+            search_plan.start(connection, moved, "first_sync", listing.after_at, now, searches=by)
             return moved
 
         return self._database.transaction(work)

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..transforms.blocklist import is_wildcard, normal_pattern
+from ..transforms.charsets import clean_text
 from ..transforms.domains import crm_address, crm_domain
 from ..transforms.errors import TerminalError
 from . import schema
@@ -123,6 +124,9 @@ def _id(values: _Cells, column: str, *, needed: bool = True) -> str | None:
     if len(value) > _ID:
         values.bad(column, f"an id of {len(value)} characters, the most is {_ID}")
         return None
+    if not value.isprintable():
+        values.bad(column, "an id with a line break or another control character in it")
+        return None
     return value
 
 
@@ -165,7 +169,8 @@ def _flag(values: _Cells, column: str, default: bool) -> bool:
 
 
 def _name(values: _Cells, column: str = "name") -> str:
-    return values.get(column, "").replace("\0", "")[:_NAME]
+    """On one line and without controls: a lead's name is what a stranger typed into some form."""
+    return " ".join(clean_text(values.get(column, "")).split())[:_NAME]
 
 
 def _user(values: _Cells) -> list[Row]:

@@ -40,9 +40,6 @@ _MEANS = {
 }
 """MariaDB and PyMySQL: what a person can put right when connecting."""
 
-_PASSWORDS = frozenset({"password", "passwd", "ssl_key_password"})
-"""Parameters of a URL (`?password=…`) that the driver would take for one."""
-
 PATIENCE_S = 120.0
 """Longer than any statement of the job takes, lock waits (20 s) included; without it a server that hangs holds workers for ever."""
 
@@ -66,14 +63,14 @@ class DatabaseSpec:
         """
         try:
             parsed = sa.engine.make_url(self.url)
-        except sa.exc.ArgumentError:  # its text would show what may hold a password
+        except (sa.exc.ArgumentError, ValueError):  # their text would show what may hold a password
             raise ValueError(
                 "the database URL cannot be read; use sqlite:///FILE or mysql+pymysql://USER@HOST/NAME"
             ) from None
         if parsed.drivername not in {"sqlite", "mysql+pymysql"}:
             msg = f"database {parsed.drivername}://… is not supported; use sqlite:///FILE or mysql+pymysql://USER@HOST/NAME"
             raise ValueError(msg)
-        if parsed.password is not None or _PASSWORDS & parsed.query.keys():
+        if parsed.password is not None or any("pass" in name.lower() for name in parsed.query):
             msg = f"the database URL holds a password; name it instead with password_ref ({secret_refs.FORMS})"
             raise ValueError(msg)
 

@@ -23,8 +23,8 @@ from google.auth.credentials import Credentials
 from googleapiclient import discovery
 from googleapiclient.errors import HttpError
 
-from ..transforms.errors import GmailUnavailableError, MalformedMessageError
-from .gmail_errors import Call, http_error, token_error
+from ..transforms.errors import GmailUnavailableError, MalformedMessageError, PageTokenExpiredError
+from .gmail_errors import Call, GmailRequestError, http_error, token_error
 
 GOOGLE: Final = "https://gmail.googleapis.com"
 SCOPE: Final = "https://www.googleapis.com/auth/gmail.readonly"
@@ -132,13 +132,20 @@ class Gmail:
         Raises:
             PageTokenExpiredError: start this list again without a token.
         """
-        answer = self._json(
-            "list",
-            lambda users: users.messages().list(
-                userId="me", q=query, maxResults=page_size, includeSpamTrash=spam_trash,
-                **({"pageToken": page_token} if page_token else {}),
-            ),
-        )  # fmt: skip
+        try:
+            answer = self._json(
+                "list",
+                lambda users: users.messages().list(
+                    userId="me", q=query, maxResults=page_size, includeSpamTrash=spam_trash,
+                    **({"pageToken": page_token} if page_token else {}),
+                ),
+            )  # fmt: skip
+        except PageTokenExpiredError as error:
+            if page_token:
+                raise
+            raise GmailRequestError(
+                str(error)
+            ) from None  # none was sent: starting again would be refused again, at once
         try:
             ids = tuple(str(stub["id"]) for stub in answer.get("messages") or ())
         except (KeyError, TypeError):

@@ -100,7 +100,8 @@ class Leasing:
             if not current.import_on:
                 return []
             refused = self._refused(connection, current, now)
-            is_retried = self._meet_mailbox_errors(connection, current, refused)
+            blocked_for = self._meet_mailbox_errors(current, refused)
+            is_tried = current.state in BLOCKED and self._is_being_read(connection, current.id, now)
             if (until := refused.get(GmailQuotaError.__name__, _NEVER).until) is not None:
                 # Gmail refused a message of this mailbox for quota: asking for others would only be refused, too.
                 self.set_state(connection, current, "quota_delayed", GmailQuotaError.__name__, until)
@@ -111,6 +112,11 @@ class Leasing:
             surplus = [claim.gmail_id for claim in claimed[granted:]]
             set_rows(connection, current, surplus, lease=None, lease_until=None, leases=_message.leases - 1)
             del claimed[granted:]
+            if blocked_for or is_tried:
+                self._try_again(
+                    connection, current, blocked_for if claimed else [], None if live_only and not claimed else now
+                )
+                return claimed  # what comes of these messages says whether it is over
             if live_only and current.state_reason == PACED:
                 return claimed  # the old mail's pause goes on
             paced = (
@@ -125,8 +131,6 @@ class Leasing:
                 state = "quota_delayed"
             wait = now + dt.timedelta(seconds=2 + self._jitter.random()) if paced else None
             self.set_state(connection, current, state, PACED if paced else trouble, wait)
-            if is_retried:
-                mailboxes.look_soon(connection, current.id, now + _LOOK_AFTER_RETRY)
             return claimed
 
         return self._database.transaction(work)
@@ -147,23 +151,37 @@ class Leasing:
         return {name: _Refused(until, failures) for name, until, failures in connection.execute(query)}
 
     @staticmethod
-    def _meet_mailbox_errors(connection: sa.Connection, current: MailboxRow, refused: dict[str, _Refused]) -> bool:
+    def _meet_mailbox_errors(current: MailboxRow, refused: dict[str, _Refused]) -> list[str]:
         """What history allows and messages are refused for blocks the mailbox, too; a blocked one tries again when it is looked at.
 
-        Returns whether it does.
+        Returns the names of the refusals that are to be tried again.
         """
         names = sorted(MAILBOX_ERRORS.keys() & refused.keys())
-        if not names:
-            return False
         just_now = [name for name in names if refused[name].until is not None]
-        if just_now or current.state not in BLOCKED:
+        if just_now or (names and current.state not in BLOCKED):
             name = (just_now or names)[0]
             raise MAILBOX_ERRORS[name](f"get: {name}")
-        again = sa.update(schema.message).where(
-            _message.mailbox_id == current.id, _message.state == "pending", _message.error_class.in_(names)
+        return names
+
+    @staticmethod
+    def _is_being_read(connection: sa.Connection, mailbox_id: str, now: dt.datetime) -> bool:
+        leased = sa.select(sa.literal(1)).where(
+            _message.mailbox_id == mailbox_id, _message.state == "pending", _message.lease_until > now
         )
-        connection.execute(again.values(not_before=None, phase=None, error_class=None))
-        return True
+        return connection.scalar(leased.limit(1)) is not None
+
+    @staticmethod
+    def _try_again(
+        connection: sa.Connection, current: MailboxRow, names: Sequence[str], look_after: dt.datetime | None
+    ) -> None:
+        """Forget these refusals of a blocked mailbox's messages, some of which are being asked for again, and look at it soon."""
+        if names:
+            again = sa.update(schema.message).where(
+                _message.mailbox_id == current.id, _message.state == "pending", _message.error_class.in_(names)
+            )
+            connection.execute(again.values(not_before=None, phase=None, error_class=None))
+        if look_after is not None:
+            mailboxes.look_soon(connection, current.id, look_after + _LOOK_AFTER_RETRY)
 
     def _take(
         self,
@@ -195,7 +213,7 @@ class Leasing:
         return claimed
 
     def _is_syncing(self, connection: sa.Connection, mailbox_id: str, walks: Sequence[Listing]) -> bool:
-        if any(walk.kind == "first_sync" for walk in walks):
+        if any(walk.kind in {"plan", "first_sync"} for walk in walks):
             return True
         waiting = sa.select(sa.literal(1)).where(
             _message.mailbox_id == mailbox_id, _message.state == "pending", _message.lane == 1

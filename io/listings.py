@@ -12,8 +12,9 @@ from ..transforms.records import Lane
 from . import schema
 from .mailboxes import MailboxRow, is_over
 
-Kind = Literal["first_sync", "extend", "recover", "targeted", "repair", "sample", "reopen"]
-"""What a listing is for. `reopen` asks Gmail nothing: its query names the ledger's own decisions that a CRM change touches."""
+Kind = Literal["plan", "first_sync", "extend", "recover", "targeted", "repair", "sample", "reopen"]
+"""What a listing is for. `plan` asks only how much there is, so that a first sync can choose its way (io/search_plan.py). `reopen` asks
+Gmail nothing: its query names the ledger's own decisions that a CRM change touches."""
 
 DATE_OVERLAP_S = 60
 """Gmail does not say whether after: and before: include their second: both are widened by this."""

@@ -242,7 +242,7 @@ listing = sa.Table(  # a messages.list that has to be walked: first sync, extens
     sa.Column("id", _auto, primary_key=True, autoincrement=True),
     sa.Column("team_id", Key(), nullable=False),
     sa.Column("mailbox_id", Key(), nullable=False),
-    sa.Column("kind", sa.String(16), nullable=False),  # first_sync, extend, recover, targeted, repair, sample, reopen
+    sa.Column("kind", sa.String(16), nullable=False),  # listings.Kind
     sa.Column("query", Text(mysql.TEXT), nullable=False, default=""),  # terms beside the dates; "" asks for everything
     sa.Column("after_at", UtcDateTime, nullable=False),
     sa.Column("before_at", UtcDateTime),

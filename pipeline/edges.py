@@ -39,6 +39,7 @@ from ..io.settlements import DatabaseSettlements
 from ..io.vault import Digests, Vault, read_keys
 from ..transforms.errors import GmailUnavailableError
 from .build import Edges
+from .log_levels import keep_mail_out
 from .options import JobOptions
 
 _log = logging.getLogger(__name__)
@@ -82,8 +83,9 @@ class OpenEdges:
     """Everything one process needs of the world, opened on first use and shared by its threads."""
 
     def __init__(self, options: JobOptions) -> None:
-        """Nothing is opened yet."""
+        """Nothing is opened yet. Whoever opens is about to work on mail, here or on a runner's worker."""
         self._options = options
+        keep_mail_out()
 
     @functools.cached_property
     def database(self) -> Database:

@@ -14,6 +14,7 @@ from ..io.vault import VaultError
 from ..transforms.errors import DealmailError
 from . import edges
 from .engines import run_local, submit
+from .log_levels import quiet_libraries
 from .machine_checks import require_tools
 from .options import OptionError, parse
 from .runner_options import check_runner_options
@@ -30,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
         logging.basicConfig(
             level=options.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
         )
-        _quiet_libraries()
+        quiet_libraries()
         if options.is_local:  # elsewhere the workers reach the stores, and the launching machine need not
             edges.check(options)
     except (OptionError, SecretNotFoundError, VaultError) as error:
@@ -52,21 +53,3 @@ def main(argv: Sequence[str]) -> int:
 def _refused(code: int, why: str) -> int:
     sys.stderr.write(f"run_pipeline.py: {why}\n")
     return code
-
-
-def _quiet_libraries() -> None:
-    # Their INFO lines speak of every request; those of HTTP clients would show search terms and addresses.
-    for name in (
-        "apache_beam",
-        "google",
-        "googleapiclient",
-        "elastic_transport",
-        "elasticsearch",
-        "urllib3",
-        "alembic",
-        "httplib2",
-    ):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    # What these two say at length io/pubsub.py says in a line: a stream that could not be opened, credentials not found.
-    for name in ("google.api_core.bidi", "google.auth"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)

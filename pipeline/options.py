@@ -125,8 +125,10 @@ class JobOptions:
         ):
             raise OptionError(f"--search={_shown(self.search)}: use https://HOST:PORT, or sqlite:///FILE for FTS5")
         gmail = urllib.parse.urlsplit(self.gmail_endpoint)
-        if self.gmail_endpoint and not (gmail.scheme in {"http", "https"} and gmail.hostname):
-            raise OptionError(f"--gmail_endpoint={self.gmail_endpoint}: use https://HOST, or http://HOST:PORT")
+        if self.gmail_endpoint and not (
+            gmail.scheme in {"http", "https"} and gmail.hostname and "@" not in gmail.netloc
+        ):
+            raise OptionError(f"--gmail_endpoint={_shown(self.gmail_endpoint)}: use https://HOST, or http://HOST:PORT")
         if self.pubsub_endpoint and not re.fullmatch(r"[^/:]+:\d+", self.pubsub_endpoint):
             raise OptionError(f"--pubsub_endpoint={self.pubsub_endpoint}: use HOST:PORT")
         if urllib.parse.urlsplit(self.search).password:
@@ -163,10 +165,8 @@ class JobOptions:
 
 
 def _shown(url: str) -> str:
-    """`url` for a person to see what is wrong with it: without what stands before an @, which may be a password."""
-    before, at, host = url.rpartition("@")
-    scheme = re.match(r"[a-z+]*:?//", before)
-    return (scheme.group() if scheme else "") + f"…@{host}" if at else url
+    """`url` as an error may show it: what has an @ may hold a password, wherever that was meant to stand."""
+    return "…" if "@" in url else url
 
 
 def _unwrapped(ref: str) -> str:
@@ -307,7 +307,8 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> tuple
     parser.set_defaults(**environment.given(environ))
     given, rest = parser.parse_known_args(list(argv))
     if rest and given.runner == "DirectRunner":
-        raise OptionError(f"unknown option {rest[0]}{did_you_mean(rest[0], parser)}; see --help")
+        name = rest[0].partition("=")[0]  # what it says may be a secret
+        raise OptionError(f"unknown option {name}{did_you_mean(name, parser)}; see --help")
     try:
         quota = QuotaLimits(**{f.name: getattr(given, f"quota_{f.name}") for f in dataclasses.fields(QuotaLimits)})
         graph = _graph(given)
@@ -344,7 +345,7 @@ def _graph(given: argparse.Namespace) -> GraphOptions:
 def _database(url: str, password_ref: str, runner: str) -> DatabaseSpec:
     try:
         parsed = sa.engine.make_url(url)
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError):
         raise OptionError(f"--database={_shown(url)}: use sqlite:///FILE or mysql+pymysql://USER@HOST/NAME") from None
     if parsed.password is None:
         return DatabaseSpec(url, password_ref)

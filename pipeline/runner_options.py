@@ -74,8 +74,9 @@ def check_runner_options(options: JobOptions, rest: Sequence[str]) -> None:
     for option in unknown:
         name = option.removeprefix("--").partition("=")[0]
         if not option.startswith("--") or not (options.runner in ON_FLINK and name in FLINK_KNOWS):
-            close = did_you_mean(option, make_parser()) or did_you_mean(option, parser)
-            raise OptionError(f"unknown option {option}{close}; see --help, and Beam's own options of {options.runner}")
+            shown = option.partition("=")[0]  # what it says may be a secret
+            close = did_you_mean(shown, make_parser()) or did_you_mean(shown, parser)
+            raise OptionError(f"unknown option {shown}{close}; see --help, and Beam's own options of {options.runner}")
     for name, shown in _NEEDED.get(options.runner, {}).items():
         if not getattr(given, name):
             raise OptionError(f"--runner={options.runner} needs --{name}={shown}")

@@ -152,3 +152,31 @@ def test_another_team_sees_nothing(dealmail: Run, jsonl: Rows, sqlite_database: 
         assert jsonl(listing, "--team", "other") == []
     assert dealmail("explain", stored.alice, "a1", "--team", "other").exit_code == 2
     assert dealmail("engagements", "--deal", "opp1", "--team", "other").exit_code == 2
+
+
+HOSTILE = "\x1b]0;owned\x07 \x9b31m \u202egnp.exe\u2066 \r\nforged"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("engagements",), ("explain", "alice@corp.example", "a1"), ("search", "offer"), ("search", "hello")],
+    ids=" ".join,
+)
+def test_nothing_in_mail_or_crm_commands_the_terminal(
+    dealmail: Run, sqlite_database: Database, arguments: tuple[str, ...]
+) -> None:
+    def work(connection: sa.Connection) -> None:
+        mail = schema.engagement.c
+        connection.execute(
+            sa.update(schema.engagement).values(
+                subject=mail.subject + HOSTILE, sender_name=HOSTILE, text=mail.text + HOSTILE
+            )
+        )
+        connection.execute(sa.update(schema.account).values(name=HOSTILE))
+
+    sqlite_database.transaction(work)
+    assert dealmail("index", "rebuild").exit_code == 0
+    said = dealmail(*arguments, color=True).output
+    assert "forged" in said
+    assert not [letter for letter in "\x1b\x07\x9b\u202e\u2066\r" if letter in said]
+    assert not [line for line in said.splitlines() if line.startswith("forged")]

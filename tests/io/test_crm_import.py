@@ -94,6 +94,19 @@ def test_replace_removes_what_is_absent_and_only_there(sales: Any) -> None:
     assert [len(rows[name]) for name in ("user", "user_address", "lead", "blocked")] == [1, 2, 1, 2]
 
 
+def test_names_are_one_line_of_text_and_ids_are_printable(sales: Any) -> None:
+    """A lead's name and company are what a stranger typed into a form."""
+    load(
+        sales,
+        'kind,id,name,address,company\nlead,l9,"\x1b]0;owned\x07Li\u200bz\x9b31m\nLee",liz@new.example,"Ne\x00w\r\nCo"\n',
+    )
+    assert ("t1", "l9", "liz@new.example", "]0;ownedLiz31m Lee", "New Co") in [
+        row[:5] for row in sales.dump(*CRM)["lead"]
+    ]
+    with pytest.raises(CrmFileError, match="line 2, column id: an id with a line break"):
+        load(sales, 'kind,id,name\naccount,"a\x1b[2J",Acme\n')
+
+
 def test_mistakes_are_named_together_without_their_values(sales: Any) -> None:
     bad = (
         FILE

@@ -7,7 +7,9 @@ import datetime as dt
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from dealmail.io import schema
 from dealmail.io.claims import POLL_SLOTS, next_poll
 from dealmail.io.register import Register
 from dealmail.pipeline import edges
@@ -101,31 +103,38 @@ def test_a_burst_of_live_mail_waits_for_no_old_mail_either(gmails: Any, backlog:
     assert len(read) == len(new)
 
 
+@pytest.mark.parametrize("by_search", [False, True], ids=["everything", "by-search"])
 @pytest.mark.parametrize(
-    ("code", "reason", "state"),
-    [(500, "backendError", "first_sync"), (400, "invalidArgument", "first_sync"), (429, "rateLimitExceeded", "quota_delayed")],
-)  # fmt: skip
+    ("code", "reason", "message", "state"),
+    [
+        (500, "backendError", "", "first_sync"),
+        (400, "invalidArgument", "Invalid query", "first_sync"),
+        (429, "rateLimitExceeded", "", "quota_delayed"),
+    ],
+)
 def test_a_list_that_gmail_refuses_for_an_hour_holds_up_no_live_mail(
-    gmails: Any, code: int, reason: str, state: str
+    gmails: Any, code: int, reason: str, message: str, state: str, by_search: bool
 ) -> None:
-    alice = gmails.connect("alice")
+    alice, claims = gmails.connect("alice"), gmails.claims(search_plan=by_search)
+    row = {"team_id": "t1", "domain": "elsewhere.example", "account_id": "a"}
+    gmails.database.transaction(lambda c: c.execute(sa.insert(schema.account_domain), [row]))
     old = [gmails.deliver(alice, age=n + 1) for n in range(3)]
-    says = {"code": code, "reason": reason, "message": "Invalid query"}
+    says = {"code": code, "reason": reason, "message": message}
     gmails.client.set_faults(
         {"answer": 1.0, "says": says, "methods": ["messages.list"], "mailboxes": [gmails.address(alice)]}
     )
-    gmails.settle(gmails.claim(alice))
+    gmails.settle(gmails.claim(alice, "poll", claims))
     begun, new = gmails.clock(), list[str]()
     while gmails.clock() - begun < dt.timedelta(hours=1):
         new.append(gmails.deliver(alice))
         for due in gmails.register.touched(gmails.address(alice), gmails.clock()):
-            gmails.settle(gmails.claim(due.mailbox_id, due.reason))
+            gmails.settle(gmails.claim(due.mailbox_id, due.reason, claims))
         assert gmails.outcomes(alice) == dict.fromkeys(new, "customer")  # each with its own push
         then = gmails.clock() + dt.timedelta(minutes=10)
         while (at := gmails.register.next_due(gmails.clock())) is not None and at < then:
             gmails.advance(seconds=(at - gmails.clock()).total_seconds() + 1e-3)
             for due in gmails.register.due(gmails.clock()):
-                gmails.settle(gmails.claim(due.mailbox_id, due.reason))
+                gmails.settle(gmails.claim(due.mailbox_id, due.reason, claims))
         gmails.advance(seconds=(then - gmails.clock()).total_seconds())
     row = gmails.row(alice)
     assert (row.state, row.not_before) == (state, None)
@@ -133,7 +142,7 @@ def test_a_list_that_gmail_refuses_for_an_hour_holds_up_no_live_mail(
     assert 10 <= asked <= 70  # longer each time, up to five minutes, and one minute for quota
     gmails.client.set_faults()
     gmails.advance(minutes=6)
-    gmails.sync(alice)
+    gmails.sync(alice, claims=claims)
     assert gmails.outcomes(alice) == dict.fromkeys([*old, *new], "customer")
     assert (gmails.row(alice).state, gmails.row(alice).state_reason) == ("live", "")
 
@@ -156,6 +165,18 @@ def test_a_refused_list_goes_on_where_it_stood(gmails: Any) -> None:
     assert len(gmails.outcomes(alice)) == 600
     assert "Gmail" not in gmails.row(alice).state_reason
     assert gmails.client.counters()["by_mailbox"][gmails.address(alice)]["messages.list"] == 3
+
+
+def test_a_list_without_a_page_token_is_refused_for_none(gmails: Any) -> None:
+    """Starting it again from the top would be refused again, at once and for ever."""
+    alice = gmails.connect("alice")
+    says = {"code": 400, "reason": "invalidArgument", "message": "Invalid value for page size"}
+    gmails.client.set_faults(
+        {"answer": 1.0, "says": says, "methods": ["messages.list"], "mailboxes": [gmails.address(alice)]}
+    )
+    gmails.claim(alice)
+    assert gmails.row(alice).state_reason == "GmailRequestError x1"
+    assert gmails.register.next_due(gmails.clock()) > gmails.clock()
 
 
 def test_ten_thousand_polls_are_spread_over_the_interval(sales: Any, clock: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from dealmail.io import schema, search_plan
 from dealmail.io.audit import Audit
 from dealmail.io.quota import Quota, QuotaLimits
+from dealmail.transforms.decisions import CRM_NO_MATCH
+from dealmail.transforms.records import Decision
 
 
 def add_crm(gmails: Any, *domains: str, contact: str = "") -> None:
@@ -57,33 +60,104 @@ def test_a_sample_does_not_depend_on_the_order_of_pages(ids: set[str], chance: r
     assert len(whole) == min(size, len(ids))
 
 
-def test_search_reads_what_it_finds_and_a_sample_of_the_rest(gmails: Any) -> None:
+@pytest.fixture
+def world(gmails: Any) -> Any:
+    """Alice, three offers of a customer's, and 120 messages that the search does not find."""
     add_crm(gmails, "customer.example")
-    alice = gmails.connect("alice")
-    found = [gmails.deliver(alice, f"Offer {n}", age=1) for n in range(3)]
-    strangers = gmails.client.deliver_many(
-        gmails.address(alice),
-        [(b"From: x@stranger.example\r\nMessage-ID: <%d@x>\r\nSubject: s\r\n\r\n" % n, ["INBOX"], int(gmails.clock().timestamp() - 9000) * 1000)
-         for n in range(120)],
-    )  # fmt: skip
-    claims = gmails.claims(search_plan=True)
-    assert search_plan.check(gmails.database, alice) is None
-    gmails.sync(alice, "poll", claims)
-    outcomes = gmails.outcomes(alice)
-    assert set(found) <= set(outcomes)
-    assert len(set(outcomes) & set(strangers)) == search_plan.SAMPLE
-    # Here every mail that is read counts as a customer's: the sample shows what the search missed.
-    check = search_plan.check(gmails.database, alice)
-    assert (check.unseen, check.sampled, check.missed, check.undecided) == (120, 50, 50, 0)
-    assert gmails.row(alice).state == "live"
-    audit = Audit(gmails.database, gmails.accounts, Quota(gmails.database), gmails.clock).run(alice)
-    assert (audit.completeness, audit.unasked, audit.in_gmail) == (100.0, 70, 123)
-    # From now on everything that arrives is read, whoever it is from.
-    new = gmails.client.deliver(
-        gmails.address(alice), b"From: x@stranger.example\r\nMessage-ID: <new@x>\r\nSubject: s\r\n\r\n"
+    gmails.alice = gmails.connect("alice")
+    gmails.offers = [gmails.deliver(gmails.alice, f"Offer {n}", age=1) for n in range(3)]
+    at = int(gmails.clock().timestamp() - 9000) * 1000
+    stranger = b"From: x@stranger.example\r\nMessage-ID: <%d@x>\r\nSubject: s\r\n\r\n"
+    gmails.strangers = gmails.client.deliver_many(
+        gmails.address(gmails.alice), [(stranger % n, ["INBOX"], at) for n in range(120)]
     )
-    gmails.sync(alice, "push", claims)
-    assert new in gmails.outcomes(alice)
+    gmails.searching = gmails.claims(search_plan=True)
+    return gmails
+
+
+def run(world: Any, nobodys: Collection[str] = (), minutes: float = 0.2, rounds: int = 30) -> None:
+    """What is due, for `minutes`; `nobodys` are no customer's."""
+    for _ in range(rounds):
+        for due in world.register.due(world.clock()):
+            ends = world.read(world.searching.claim(due))
+            world.sales.settlements.settle(
+                [Decision(end.claim, "dropped", CRM_NO_MATCH) if end.claim.gmail_id in nobodys else end for end in ends]
+            )
+        world.advance(minutes=minutes / rounds)
+
+
+def audit(world: Any, **how: bool) -> Any:
+    return Audit(world.database, world.accounts, Quota(world.database), world.clock).run(world.alice, **how)
+
+
+def test_search_reads_what_it_finds_and_a_sample_of_the_rest(world: Any) -> None:
+    assert search_plan.check(world.database, world.alice) is None
+    run(world, world.strangers)
+    outcomes = world.outcomes(world.alice)
+    assert set(world.offers) <= set(outcomes)
+    assert len(set(outcomes) & set(world.strangers)) == search_plan.SAMPLE
+    check = search_plan.check(world.database, world.alice)
+    assert (check.unseen, check.sampled, check.missed, check.undecided) == (120, 50, 0, 0)
+    run(world, world.strangers, minutes=16)
+    assert world.row(world.alice).state == "live"
+    found = audit(world, repair=True)
+    assert (found.completeness, found.unasked, found.in_gmail, found.repaired) == (100.0, 70, 123, False)
+    # From now on everything that arrives is read, whoever it is from.
+    new = world.client.deliver(
+        world.address(world.alice), b"From: x@stranger.example\r\nMessage-ID: <new@x>\r\nSubject: s\r\n\r\n"
+    )
+    world.sync(world.alice, "push", world.searching)
+    assert new in world.outcomes(world.alice)
+
+
+def test_where_the_sample_shows_a_miss_the_audit_has_the_rest_read(world: Any) -> None:
+    run(world)  # every mail that is read counts as a customer's
+    check = search_plan.check(world.database, world.alice)
+    assert (check.unseen, check.sampled, check.missed, check.undecided) == (120, 50, 50, 0)
+    found = audit(world, repair=True)
+    assert (len(found.missing), found.unasked, found.repaired) == (70, 0, True)
+    run(world)
+    assert world.outcomes(world.alice) == dict.fromkeys([*world.offers, *world.strangers], "customer")
+    assert audit(world).completeness == 100.0
+
+
+def test_who_becomes_a_customer_later_was_not_missed(world: Any) -> None:
+    run(world, world.strangers)
+    look_back = schema.listing
+    row = {"team_id": "t1", "mailbox_id": world.alice, "kind": "targeted", "query": "from:stranger.example"}
+    since = {"after_at": world.row(world.alice).window_from, "created_at": world.clock(), "before_at": world.clock()}
+    world.database.transaction(lambda c: c.execute(sa.insert(look_back), [row | since]))
+    run(world)
+    assert set(world.outcomes(world.alice).values()) == {"customer"}
+    assert search_plan.check(world.database, world.alice).missed == 0
+
+
+@pytest.mark.parametrize(("refused_s", "is_searched"), [(60, True), (600, False)])
+def test_where_gmail_does_not_say_how_much_there_is_everything_is_read(
+    world: Any, refused_s: float, is_searched: bool
+) -> None:
+    world.client.set_faults({"500": 1.0, "methods": ["messages.list"], "mailboxes": [world.address(world.alice)]})
+    run(world, minutes=refused_s / 60)
+    assert world.row(world.alice).state == "first_sync"
+    new = world.deliver(world.alice)
+    world.settle(world.claim(world.alice, "push", world.searching))
+    assert world.outcomes(world.alice) == {new: "customer"}  # which waits for no estimate
+    world.client.set_faults()
+    run(world, minutes=20)
+    assert len(world.outcomes(world.alice)) == (54 if is_searched else 124)
+    assert (search_plan.check(world.database, world.alice) is not None) == is_searched
+    assert world.row(world.alice).state == "live"
+
+
+def test_a_first_sync_that_begins_anew_forgets_the_plan_of_the_one_before(world: Any) -> None:
+    run(world, world.strangers)
+    world.mailboxes.set_state(world.alice, "first_sync", history_id=None, next_poll_at=None)
+    world.searching = world.claims()
+    run(world, world.strangers)
+    assert len(world.outcomes(world.alice)) == 123
+    lost = sa.delete(schema.message).where(schema.message.c.gmail_id == world.strangers[0])
+    world.database.transaction(lambda c: c.execute(lost))
+    assert audit(world).missing == (world.strangers[0],)
 
 
 def test_without_the_option_everything_is_read(gmails: Any) -> None:

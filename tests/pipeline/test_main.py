@@ -47,7 +47,7 @@ BAD = [
     (["--claim_batch=0"], "--claim_batch"), (["--fetch_batch=-1"], "fetch_batch"), (["--settle_shards=0"], "settle_shards"),
     (["--lease_seconds=-1"], "--lease_seconds"), (["--quota_get=0"], "quota get"), (["--log_level=LOUD"], "--log_level"),
     (["--runner=Spark"], "--runner"), (["--runner=FlinkRunner"], "mysql+pymysql"), ([*FLINK, "--once"], "--once"),
-    ([*FLINK[:-1]], "--token_key"), ([*FLINK, "--nope=1"], "--nope=1"),
+    ([*FLINK[:-1]], "--token_key"), ([*FLINK, "--nope=1"], "--nope"),
     ([*FLINK, "--flink_job_server_jar=missing.jar"], "missing.jar"), (["--runner=PrismRunner", *AWAY, "--prism_location=/no/prism"], "/no/prism"),
     (["--runner=PortableRunner", *AWAY], "--job_endpoint"), (["--runner=PortableRunner", *AWAY, "--job_endpoint=foo"], "HOST:PORT"),
     ([*DATAFLOW], "--project"), ([*DATAFLOW, "--project=our-project"], "--region"),

@@ -9,6 +9,7 @@ from dealmail.io.database import DatabaseSpec
 from dealmail.io.environment import VARIABLES
 from dealmail.pipeline.machine_checks import require_tools
 from dealmail.pipeline.options import JobOptions, OptionError, make_parser, parse
+from dealmail.pipeline.runner_options import check_runner_options
 
 
 def refused(*argv):
@@ -95,6 +96,31 @@ def test_a_password_in_a_url_is_refused_and_not_shown(option, runner):
 def test_a_database_is_asked_by_tls_where_its_url_says_so():
     options, _ = parse(["--database=mysql+pymysql://u@h/d?ssl_ca=/etc/db.pem", "--search=https://h:9200"], {})
     assert options.database.url.endswith("?ssl_ca=/etc/db.pem")
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--database=mysql+pymysql//u:hunter2@h/d", "--database=u:hunter2@h/d", "--database=mysql+pymysql://u@h:hunter2/d",
+        "--database=mysql+pymysql://u@h/d?password=hunter2", "--database=mysql+pymysql://u@h/d?passwd=hunter2",
+        "--search=https:/u:hunter2@es", "--search=u:hunter2@es:9200", "--search=https://es:9200?api_key=hunter2",
+        "--gmail_endpoint=ftp://u:hunter2@g", "--gmail_endpoint=https://u:hunter2@g", "--gmail_endpoint=https://hunter2@g",
+        "--database-password=hunter2", "--runner=FlinkRunner --flink_password=hunter2",
+    ],
+)  # fmt: skip
+def test_an_option_that_cannot_be_used_does_not_show_the_secret_in_it(option):
+    given = ["--database=mysql+pymysql://u@h/d", "--search=https://es:9200"]
+    given += ["--token_key=env:K", "--subscription=projects/demo-project/subscriptions/mail", *option.split()]
+    with pytest.raises(OptionError) as caught:
+        check_runner_options(*parse(given))
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["mysql+pymysql://u@h:hunter2/d", "mysql+pymysql://u@h/d?ssl_key_password=hunter2"])
+def test_neither_does_the_consoles_word_for_it(url):
+    with pytest.raises(ValueError, match="the database URL") as caught:
+        DatabaseSpec(url)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_key_that_a_kms_wrapped_is_a_name_too():
