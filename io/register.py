@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import threading
+from collections.abc import Callable
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -46,19 +47,13 @@ def _poll() -> sa.ColumnElement[bool]:
     return sa.or_(passed(_mailbox.next_poll_at, _WHEN), _mailbox.last_poll_at > _AHEAD, renewal)
 
 
-def _work(lane: Lane) -> sa.ColumnElement[bool]:
-    message = schema.message.alias("w")
-    is_live = _listing.kind == "recover"
-    return sa.and_(
-        _mailbox.state.not_in(BLOCKED),
-        sa.or_(
-            sa.exists().where(message.c.mailbox_id == _mailbox.id, free(_WHEN, message.c), message.c.lane == LANES[lane]),
-            sa.exists().where(
-                _listing.mailbox_id == _mailbox.id, _listing.finished_at.is_(None), passed(_listing.not_before, _WHEN),
-                is_live if lane == "live" else sa.not_(is_live),
-            ),
-        ),
-    )  # fmt: skip
+_FEW: Final = 2_000
+"""So many pending messages, of all mailboxes, are gone through in a few milliseconds."""
+_HOW_MANY: Final = sa.select(sa.func.count()).select_from(
+    sa.select(sa.literal(1)).where(_message.state == "pending").limit(_FEW + 1).subquery()
+)
+_MOST: Final = sa.bindparam("most", type_=sa.Integer())
+_LAST: Final = sa.bindparam("last", type_=sa.String())
 
 
 def _ask(*which: sa.ColumnElement[bool]) -> sa.Select[Any]:
@@ -66,22 +61,10 @@ def _ask(*which: sa.ColumnElement[bool]) -> sa.Select[Any]:
     return sa.select(_mailbox.team_id, _mailbox.id, reason).where(*_AWAKE, passed(_mailbox.not_before, _WHEN), *which)
 
 
-_MOST: Final = sa.bindparam("most", type_=sa.Integer())
-_LAST: Final = sa.bindparam("last", type_=sa.String())
-_OLD: Final = (
-    _ask(sa.or_(sa.and_(_poll(), _mailbox.history_id.is_(None)), _work("backfill"))).order_by(_mailbox.id).limit(_MOST)
-)
 _LOOKS: Final = (
     _ask(_poll(), _mailbox.history_id.is_not(None))
     .order_by(sa.func.coalesce(_mailbox.next_poll_at, _mailbox.state_since, _mailbox.created_at))
     .limit(_MOST)
-)
-_LIVE: Final = _ask(_work("live")).order_by(_mailbox.id).limit(_MOST)
-_TURN: Final = _OLD.where(_mailbox.id > _LAST)
-_NEXT_ROUND: Final = _OLD.where(_mailbox.id <= _LAST)
-_ANY: Final = _ask(sa.or_(_poll(), _work("live"), _work("backfill"))).limit(1)
-_PAUSED: Final = sa.select(_mailbox.next_poll_at, _mailbox.watch_renew_at, _mailbox.not_before, _mailbox.id).where(
-    *_AWAKE, _mailbox.not_before > _WHEN.now
 )
 _SOONEST: Final = sa.select(*(_earliest(column) for column in (_mailbox.next_poll_at, _mailbox.watch_renew_at))).where(
     *_AWAKE, passed(_mailbox.not_before, _WHEN)
@@ -93,18 +76,84 @@ _FREE_AT: Final = sa.case(
     (_message.not_before > _message.lease_until, _message.not_before),
     else_=_message.lease_until,
 )
-_WAITING: Final = (
-    sa.select(_message.mailbox_id, _earliest(_FREE_AT))
-    .join(schema.mailbox, _mailbox.id == _message.mailbox_id)
-    .where(_message.state == "pending", *_AWAKE, _mailbox.state.not_in(BLOCKED))
-    .group_by(_message.mailbox_id)
-)
 _LISTED: Final = (
     sa.select(_listing.mailbox_id, _earliest(sa.func.coalesce(_listing.not_before, _WHEN.now)))
     .join(schema.mailbox, _mailbox.id == _listing.mailbox_id)
     .where(_listing.finished_at.is_(None), *_AWAKE, _mailbox.state.not_in(BLOCKED))
     .group_by(_listing.mailbox_id)
 )
+
+
+def _one_of_few(lane: Lane) -> sa.ColumnElement[bool]:
+    """Whether the mailbox has a free message in the lane, where few messages are pending: all are gone through, whosever they are."""
+    message = schema.message.alias("w")
+    return sa.exists().where(message.c.mailbox_id == _mailbox.id, free(_WHEN, message.c), message.c.lane == LANES[lane])
+
+
+def _pending(what: sa.ColumnElement[Any], *which: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    mine = sa.select(what).where(_message.mailbox_id == _mailbox.id, _message.state == "pending", *which)
+    return mine.with_hint(schema.message, "FORCE INDEX (ix_message_work)", "mysql").correlate(schema.mailbox)
+
+
+def _one_of_many(lane: Lane) -> sa.ColumnElement[bool]:
+    """The same where many are pending: asked mailbox by mailbox, and mostly told by the first step into the index.
+
+    An EXISTS, MariaDB turns into an IN, and reads all that is pending of everybody for it; and left to itself it takes the primary
+    key, which begins with the mailbox, too.
+    """
+    one = _pending(sa.literal(1), _message.lane == LANES[lane], free(_WHEN)).limit(1)
+    return one.scalar_subquery().is_not(None)
+
+
+def _free_of_few() -> sa.Select[Any]:
+    """The mailboxes with pending messages, and when the first of these is free."""
+    return (
+        sa.select(_message.mailbox_id, _earliest(_FREE_AT))
+        .join(schema.mailbox, _mailbox.id == _message.mailbox_id)
+        .where(_message.state == "pending", *_AWAKE, _mailbox.state.not_in(BLOCKED))
+        .group_by(_message.mailbox_id)
+    )
+
+
+def _free_of_many() -> sa.Select[Any]:
+    """The same, but for mailboxes that pause with free messages: to find one that is leased, all of those would be gone through."""
+    is_free = sa.and_(_mailbox.not_before > _WHEN.now, sa.or_(_one_of_many("live"), _one_of_many("backfill")))
+    soonest = sa.case((is_free, sa.null()), else_=_pending(sa.func.min(_FREE_AT)).scalar_subquery())
+    one = sa.select(_mailbox.id, soonest.label("at")).where(*_AWAKE, _mailbox.state.not_in(BLOCKED)).subquery()
+    return sa.select(one.c.id, sa.type_coerce(one.c.at, schema.UtcDateTime())).where(one.c.at.is_not(None))
+
+
+class _Questions:
+    """What is asked about messages. Built once, in two forms: neither is quick both at rest and with a million that wait."""
+
+    def __init__(self, has_free: Callable[[Lane], sa.ColumnElement[bool]], at_work: sa.Select[Any]) -> None:
+        def work(lane: Lane) -> sa.ColumnElement[bool]:
+            is_live = _listing.kind == "recover"
+            listed = sa.exists().where(
+                _listing.mailbox_id == _mailbox.id, _listing.finished_at.is_(None), passed(_listing.not_before, _WHEN),
+                is_live if lane == "live" else sa.not_(is_live),
+            )  # fmt: skip
+            return sa.and_(_mailbox.state.not_in(BLOCKED), sa.or_(has_free(lane), listed))
+
+        begins = sa.and_(_poll(), _mailbox.history_id.is_(None))
+        old = _ask(sa.or_(begins, work("backfill"))).order_by(_mailbox.id).limit(_MOST)
+        self.live: Final = _ask(work("live")).order_by(_mailbox.id).limit(_MOST)
+        self.turn: Final = old.where(_mailbox.id > _LAST)
+        self.next_round: Final = old.where(_mailbox.id <= _LAST)
+        self.any: Final = _ask(sa.or_(_poll(), work("live"), work("backfill"))).limit(1)
+        self.at_work: Final = at_work
+        is_free = sa.and_(_mailbox.state.not_in(BLOCKED), sa.or_(has_free("live"), has_free("backfill")))
+        self.paused: Final = sa.select(
+            _mailbox.next_poll_at, _mailbox.watch_renew_at, _mailbox.not_before, _mailbox.id, is_free.label("is_free")
+        ).where(*_AWAKE, _mailbox.not_before > _WHEN.now)
+
+
+_OF_FEW: Final = _Questions(_one_of_few, _free_of_few())
+_OF_MANY: Final = _Questions(_one_of_many, _free_of_many())
+
+
+def _questions(connection: sa.Connection) -> _Questions:
+    return _OF_MANY if (connection.scalar(_HOW_MANY) or 0) > _FEW else _OF_FEW
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,15 +195,16 @@ class Register:
         times = _times(now)
         found: dict[str, DueMailbox] = {}
         with self._lock, self._database.reading() as connection:
-            for query in (_LOOKS, _LIVE):
+            ask = _questions(connection)
+            for query in (_LOOKS, ask.live):
                 for row in connection.execute(query, {**times, "most": self._helping.looks}):
                     found.setdefault(row.id, DueMailbox(row.team_id, row.id, row.reason))
             backfills = self._helping.backfills
             if old_messages is not None:
                 backfills = max(1, min(backfills, old_messages // _WORTH_A_TURN))
-            turn = list(connection.execute(_TURN, {**times, "last": self._last, "most": backfills}))
+            turn = list(connection.execute(ask.turn, {**times, "last": self._last, "most": backfills}))
             if (rest := backfills - len(turn)) and self._last:
-                turn += connection.execute(_NEXT_ROUND, {**times, "last": self._last, "most": rest})
+                turn += connection.execute(ask.next_round, {**times, "last": self._last, "most": rest})
             share = None if old_messages is None else max(1, old_messages // max(1, len(turn)))
             if old_messages is not None:
                 found = {key: dataclasses.replace(due, old_messages=0) for key, due in found.items()}
@@ -184,13 +234,15 @@ class Register:
         moments: list[dt.datetime] = []
         times = _times(now)
         with self._database.reading() as connection:
-            if connection.execute(_ANY, times).first():
+            ask = _questions(connection)
+            if connection.execute(ask.any, times).first():
                 return now
-            at_work = {mailbox: at or now for mailbox, at in connection.execute(_WAITING)}
+            at_work = {mailbox: at or now for mailbox, at in connection.execute(ask.at_work, times)}
             for mailbox, at in connection.execute(_LISTED, times):
                 at_work[mailbox] = min(at, at_work.get(mailbox, at))
-            for poll, renew, pause, mailbox in connection.execute(_PAUSED, times):
-                at = min(t for t in (poll or now, renew, at_work.pop(mailbox, None)) if t is not None)
+            for poll, renew, pause, mailbox, is_free in connection.execute(ask.paused, times):
+                work = at_work.pop(mailbox, None)
+                at = min(t for t in (poll or now, renew, now if is_free else work) if t is not None)
                 moments.append(max(at, pause))
             moments.extend(at for at in connection.execute(_SOONEST, times).one() if at is not None)
             moments.extend(at_work.values())

@@ -255,6 +255,7 @@ listing = sa.Table(  # a messages.list that has to be walked: first sync, extens
     sa.Column("refusals", sa.Integer, nullable=False, default=0),  # in a row
     sa.Column("error_class", sa.String(64), nullable=False, default=""),  # of the last of them
     sa.Index("ix_listing_mailbox", "mailbox_id", "finished_at"),
+    sa.Index("ix_listing_open", "finished_at", "mailbox_id"),  # asked every second, while the finished ones grow in number
 )  # fmt: skip
 message = sa.Table(  # the ledger: one row for every message that was looked at
     "message", metadata,

@@ -292,6 +292,7 @@ def upgrade() -> None:
         **TABLE,
     )
     op.create_index("ix_listing_mailbox", "listing", ["mailbox_id", "finished_at"], if_not_exists=True)
+    op.create_index("ix_listing_open", "listing", ["finished_at", "mailbox_id"], if_not_exists=True)
     op.create_table(
         "message",
         sa.Column("mailbox_id", key(64), primary_key=True),
