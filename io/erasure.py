@@ -18,7 +18,7 @@ from ..transforms.correspondence import ADDRESS
 from ..transforms.domains import crm_address, crm_domain
 from ..transforms.errors import TerminalError
 from ..transforms.settings import TeamSettings
-from . import removal, schema
+from . import listings, removal, schema
 from .correspondence import DatabaseCorrespondence
 from .database import Database
 from .key_sets import any_of
@@ -146,6 +146,7 @@ class Erasing:
             for _, box in values:
                 self._erase_mailbox(what.team_id, box, since[box], report)
             return report
+        self._forget_searches(what)
         self._erase_engagements(what, report, decisions.ERASED)
         if what.person:
             self._erase_robots(what, report)
@@ -232,6 +233,23 @@ class Erasing:
             .where(table.team_id == what.team_id, table.digest.in_(digests))
             .distinct()
         )
+
+    def _forget_searches(self, what: Erasure) -> None:
+        """What searches are still to ask Gmail for; a mailbox that is off keeps them for as long as it is."""
+        if what.before is not None:
+            return
+        domain = crm_domain(what.domain) if what.domain else ""
+        names = _spellings(crm_address(what.person)) if what.person else []
+
+        def is_erased(term: str) -> bool:
+            own = term.rpartition("@")[2]
+            return term in names or (domain != "" and (own == domain or own.endswith(f".{domain}")))
+
+        def work(connection: sa.Connection) -> None:
+            for word in names or [domain]:
+                listings.forget_terms(self._database, connection, what.team_id, word, is_erased, self._now())
+
+        self._database.transaction(work)
 
     # --- removing --------------------------------------------------------------------------------------------------
     def _erase_engagements(self, what: Erasure, report: ErasureReport, rule: str) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from collections.abc import Callable
 from typing import Any, Literal
 
 import sqlalchemy as sa
 
 from ..transforms.records import Lane
-from . import schema
+from . import mailboxes, schema
+from .database import Database
 from .mailboxes import MailboxRow, is_over
 
 Kind = Literal["plan", "first_sync", "extend", "recover", "targeted", "repair", "sample", "reopen"]
@@ -147,6 +149,28 @@ def page_done(
 def set_query(connection: sa.Connection, listing_id: int, query: str) -> None:
     """Keep `query` with the listing."""
     _set(connection, listing_id, query=query)
+
+
+def forget_terms(
+    database: Database, connection: sa.Connection, team_id: str, word: str, is_forgotten: Callable[[str], bool], now: dt.datetime
+) -> None:  # fmt: skip
+    """Take the addresses and domains that `is_forgotten` knows, all of which have `word` in them, out of the team's open searches.
+
+    A search that changes begins anew, and what is being walked by the old one is refused; one that is left empty is done.
+    """
+    mine = [_TABLE.c.team_id == team_id, _TABLE.c.finished_at.is_(None), _TABLE.c.kind.not_in(("sample", "reopen"))]
+    query = sa.select(_TABLE.c.id, _TABLE.c.mailbox_id).where(*mine, _TABLE.c.query.contains(word, autoescape=True))
+    for listing_id, mailbox_id in connection.execute(query.order_by(_TABLE.c.mailbox_id, _TABLE.c.id)).all():
+        row = mailboxes.lock(database, connection, mailbox_id)
+        asked = connection.scalar(sa.select(_TABLE.c.query).where(_TABLE.c.id == listing_id, *mine)) or ""
+        terms = asked.strip("{}").split()
+        left = [term for term in terms if not is_forgotten(term.partition(":")[2])]
+        if len(left) == len(terms):
+            continue
+        seq = schema.mailbox.c.cursor_seq
+        connection.execute(sa.update(schema.mailbox).where(schema.mailbox.c.id == row.id).values(cursor_seq=seq + 1))
+        done: dict[str, Any] = {"query": f"{{{' '.join(left)}}}"} if left else {"query": "", "finished_at": now}
+        _set(connection, listing_id, page_token="", listed=0, **done, **_UNTROUBLED)
 
 
 def _set(connection: sa.Connection, listing_id: int, **values: Any) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from dealmail.io import schema
+from dealmail.io import listings, mailboxes, schema
+from dealmail.io.crm_import import search_terms
 from dealmail.io.erasure import Erasing, Erasure, ErasureError
 from dealmail.io.scrub import scrub
 from dealmail.io.vault import Digests
@@ -84,6 +85,52 @@ def test_erased_mail_goes_everywhere_and_stays_gone(
         expected = decisions.ERASED if number in gone else "customer"
         assert [sales.ledger.explain(one, f"g{number}").rule for one in (box, second)] == [expected] * 2
     assert len(left(sales, "t2")) == 5
+
+
+@pytest.mark.parametrize(
+    ("what", "left"),
+    [
+        ({"person": "kim@gone.example"}, [["kim@notgone.example", "gone.example", "a.gone.example", "pat@gmail.com"], None, []]),
+        ({"domain": "Gone.Example"}, [["kim@notgone.example", "pat@gmail.com"], None, []]),
+        ({"person": "pat@gmail.com"}, [["kim@gone.example", "kim@notgone.example", "gone.example", "a.gone.example"], None, None]),
+    ],
+)  # fmt: skip
+def test_a_search_that_waits_with_its_mailbox_forgets_who_is_erased(
+    sales: Any, erasing: Erasing, what: Any, left: list[list[str] | None]
+) -> None:
+    sales.add_team("t2")
+    box = sales.add_mailbox("alice@corp.example", "t1", "u1")
+    other = sales.add_mailbox("alice@corp.example", "t2", "u1")
+    wanted = [
+        ["kim@gone.example", "kim@notgone.example", "gone.example", "a.gone.example", "pat@gmail.com"],
+        ["lee@stays.example"], ["kim@gone.example"],
+    ]  # fmt: skip
+
+    def start(connection: sa.Connection) -> None:
+        for mailbox in (box, other):
+            row = mailboxes.read(connection, mailbox)
+            for number, one in enumerate(wanted):
+                (query,) = search_terms(one)
+                kind: Any = "targeted" if number else "first_sync"
+                listings.start(connection, row, kind, sales.clock(), sales.clock(), query=query)
+        connection.execute(sa.update(schema.listing).values(page_token="next", listed=7))
+
+    sales.database.transaction(start)
+    with sales.database.reading() as connection:
+        seen = mailboxes.read(connection, box)
+    sales.mailboxes.turn_off(box, "test")
+    erasing.preview(Erasure("t1", **what))
+    erasing.erase(Erasure("t1", **what))
+    with sales.database.reading() as connection:
+        rows = {t: [dict(r) for r in connection.execute(
+            sa.select(schema.listing).where(schema.listing.c.team_id == t).order_by(schema.listing.c.id)).mappings()] for t in ("t1", "t2")}  # fmt: skip
+        assert mailboxes.read(connection, box).cursor_seq > seen.cursor_seq + 1
+    assert [r["query"] for r in rows["t2"]] == [query for one in wanted for query in search_terms(one)]
+    for row, before, after in zip(rows["t1"], wanted, left, strict=True):
+        now_asked = before if after is None else after
+        assert row["query"] == (next(search_terms(now_asked)) if now_asked else "")
+        assert (row["finished_at"] is not None) == (not now_asked)
+        assert row["page_token"] == ("next" if after is None else "")
 
 
 def test_an_erased_mailbox_leaves_shared_mail_to_the_others(sales: Any, mail: Any, erasing: Erasing) -> None:

@@ -251,6 +251,7 @@ CALLS: dict[str, Callable[[Two], Any]] = {
         lambda c: ledger_changes.reopen_by_crm(c, w.row, ["customer", "automated.reply", shelf_of("a@b.example")], w.now())
     ),
     "ledger_changes.set_rows": lambda w: w.write(lambda c: ledger_changes.set_rows(c, w.row, GMAIL_IDS, rule="x")),
+    "listings.forget_terms": lambda w: w.write(lambda c: listings.forget_terms(w.database, c, w.me, "of", lambda term: True, w.now())),
     "listings.start": lambda w: w.write(lambda c: listings.start(c, w.row, "first_sync", w.now(), w.now(), query="of all")),
     "listings.unfinished": lambda w: w.write(lambda c: listings.unfinished(c, w.box)),
     "mailboxes.Mailboxes.add": lambda w: w.sales.mailboxes.add(w.me, "u2", "alice@corp.example"),
