@@ -36,6 +36,14 @@ def test_a_wrong_password_and_a_missing_database_are_said(
     )
 
 
+@pytest.mark.mariadb
+def test_a_database_that_nobody_has_made_is_said_to_a_user_who_might(mariadb_server: DatabaseSpec) -> None:
+    """Who may use databases of such a name is told that there is none; anybody else only that they may not."""
+    missing = sa.make_url(mariadb_server.url).set(database="dealmail_nobody_made_it").render_as_string()
+    said = refusal(DatabaseSpec(missing, mariadb_server.password_ref))
+    assert said == "database: OperationalError 1049: no such database: create it"
+
+
 def test_a_server_that_is_not_there_is_said() -> None:
     said = refusal(DatabaseSpec("mysql+pymysql://u@127.0.0.1:1/d"))
     assert said == "database: OperationalError 2003: nothing answers there"

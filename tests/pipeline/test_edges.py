@@ -1,0 +1,68 @@
+"""What the local service asks of the database beside what is due."""
+
+import datetime as dt
+
+import pytest
+import sqlalchemy as sa
+
+from dealmail.io import schema
+from dealmail.io.database import DatabaseSpec
+from dealmail.io.ledger import Ledger
+from dealmail.io.mailboxes import Mailboxes
+from dealmail.pipeline.edges import OpenEdges
+from dealmail.pipeline.options import JobOptions
+
+NOW = dt.datetime(2026, 5, 4, 12, tzinfo=dt.UTC)
+
+
+def now():
+    return NOW
+
+
+@pytest.fixture
+def opened(tmp_path):
+    made = OpenEdges(JobOptions(database=DatabaseSpec(f"sqlite:///{tmp_path}/dealmail.db")))
+    team = {"id": "t1", "name": "", "crm_version": 0, "settings": {}, "created_at": NOW}
+    made.database.transaction(lambda c: c.execute(sa.insert(schema.team), [team]))
+    yield made
+    made.close()
+
+
+def add(opened, name, messages=0, **state):
+    boxes = Mailboxes(opened.database, now)
+    box = boxes.add("t1", name, f"{name}@corp.example")
+    boxes.turn_on(box.id, name)
+    boxes.set_state(box.id, state.pop("state", "live"), state.pop("reason", ""))
+    ids = [f"{n}" for n in range(messages)]
+    opened.database.transaction(lambda c: Ledger(opened.database, now).add_pending(c, box, ids, "backfill", NOW))
+    return box.id
+
+
+def consent(opened, box, kind):
+    row = {"mailbox_id": box, "team_id": "t1", "kind": kind, "ciphertext": b"sealed", "updated_at": NOW}
+    opened.database.transaction(lambda c: c.execute(sa.insert(schema.credential), [row]))
+
+
+def test_what_is_pending_is_told_apart_by_what_it_waits_for(opened):
+    assert opened.pending() == (0, 0)
+    add(opened, "alice", 3)
+    add(opened, "bob", 5, state="quota_delayed", reason="GmailQuotaError x2")
+    add(opened, "carol", 7, state="first_sync", reason="paced")
+    add(opened, "dan", 11, state="first_sync", reason="GmailUnavailableError x1")
+    off = add(opened, "eve", 13)
+    assert opened.pending() == (39, 12)
+    Mailboxes(opened.database, now).turn_off(off, "eve")
+    assert opened.pending() == (26, 12)
+
+
+def test_only_users_consents_need_an_oauth_client(opened):
+    consent(opened, add(opened, "alice"), "delegated")
+    assert not opened.lacks_client()
+    box = add(opened, "bob")
+    consent(opened, box, "oauth")
+    assert opened.lacks_client()
+    named = OpenEdges(JobOptions(database=opened._options.database, oauth_client="env:CLIENT"))
+    assert not named.lacks_client()
+    named.close()
+    Mailboxes(opened.database, now).turn_off(box, "bob")
+    assert not opened.lacks_client()
