@@ -37,7 +37,7 @@ from .gmail_errors import GmailRequestError
 from .google_signin import GmailAccounts
 from .leasing import PACED, LeaseSettings, Leasing
 from .ledger import BLOCKED, PENDING_AGAIN, RESTING, Ledger
-from .ledger_changes import apply, ledger_rows, reopen_before_window, reopen_by_crm, set_rows
+from .ledger_changes import apply, ledger_rows, reopen_before_window, reopen_by_crm, reopen_personal, set_rows
 from .listings import Listing
 from .mailboxes import Mailboxes, MailboxRow, UnknownMailboxError
 from .quota import Quota
@@ -198,6 +198,7 @@ class GmailClaims:
                 connection, mailbox, history_id=profile.history_id, confirmed_at=now, window_from=window_from, last_poll_at=now,
                 next_poll_at=next_poll(mailbox.id, now, self._settings.poll_interval),
             )  # fmt: skip
+            reopen_personal(connection, moved, now)
             if self._settings.search_plan:
                 listings.start(connection, moved, "plan", window_from, now)
             else:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ..transforms.claim_messages import CRM_RULES, SCORED_RULES, Action, LedgerRow, NetChange, decide_change
-from ..transforms.decisions import WINDOW_BEFORE
+from ..transforms.decisions import BLOCKED_USER, WINDOW_BEFORE
 from ..transforms.group_shelf import is_shelf
 from ..transforms.settings import TeamSettings
 from . import removal, schema
@@ -48,10 +48,24 @@ def apply(
 
 
 def reopen_before_window(connection: sa.Connection, mailbox: MailboxRow, now: dt.datetime) -> None:
-    """The window grew: what was too old for it is looked at again."""
+    """The window grew: what was too old for it is looked at again, and what is being read by the old one is read anew."""
+    _reopen_by_rule(connection, mailbox, [WINDOW_BEFORE], now)
     connection.execute(
         sa.update(schema.message)
-        .where(_message.mailbox_id == mailbox.id, _message.state == "decided", _message.rule == WINDOW_BEFORE)
+        .where(_message.mailbox_id == mailbox.id, _message.state == "pending", _message.lease.is_not(None))
+        .values(lease=None, lease_until=None)
+    )
+
+
+def reopen_personal(connection: sa.Connection, mailbox: MailboxRow, now: dt.datetime) -> None:
+    """A first sync begins, perhaps another user's: what an earlier window or that user's own blocklist kept out is looked at again."""
+    _reopen_by_rule(connection, mailbox, [WINDOW_BEFORE, BLOCKED_USER], now)
+
+
+def _reopen_by_rule(connection: sa.Connection, mailbox: MailboxRow, rules: Sequence[str], now: dt.datetime) -> None:
+    connection.execute(
+        sa.update(schema.message)
+        .where(_message.mailbox_id == mailbox.id, _message.state == "decided", _message.rule.in_(rules))
         .values(**PENDING_AGAIN, lane=1, found_at=now)
     )
 

@@ -19,7 +19,7 @@ from dealmail.io.google_signin import store_credential
 from dealmail.io.quota import QuotaLimits
 from dealmail.io.refusals import pause_after, wait_after
 from dealmail.transforms.errors import GmailQuotaError, GmailUnavailableError
-from dealmail.transforms.records import ClaimedMessage, DueMailbox
+from dealmail.transforms.records import ClaimedMessage, Decision, DueMailbox
 
 MINUTES = dt.timedelta(minutes=1)
 
@@ -81,6 +81,20 @@ def test_the_window_begins_with_the_oldest_open_opportunity_of_the_user(gmails: 
     gmails.database.transaction(lambda c: c.execute(sa.delete(schema.opportunity)))
     gmails.sync(alice, "push")
     assert gmails.row(alice).window_from == old
+
+
+def test_what_is_being_read_while_the_window_grows_is_not_too_old_for_it(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    gmails.sync(alice)
+    imported = gmails.deliver(alice, "migrated", age=30)
+    under_way = gmails.claim(alice, "push")
+    opportunity(gmails, gmails.clock().date() - dt.timedelta(days=50))
+    again = gmails.claim(alice, "push")
+    too_old = [Decision(claim, "dropped", "window.before") for claim in under_way]
+    assert gmails.sales.settlements.settle(too_old) == []
+    gmails.settle(again)
+    gmails.sync(alice, "poll")
+    assert gmails.outcomes(alice) == {imported: "customer"}
 
 
 def test_mail_that_arrives_while_the_window_is_listed_is_not_missed(gmails: Any) -> None:

@@ -247,6 +247,7 @@ CALLS: dict[str, Callable[[Two], Any]] = {
     ),
     "ledger_changes.ledger_rows": lambda w: w.write(lambda c: ledger_changes.ledger_rows(c, w.box, GMAIL_IDS)),
     "ledger_changes.reopen_before_window": lambda w: w.write(lambda c: ledger_changes.reopen_before_window(c, w.row, w.now())),
+    "ledger_changes.reopen_personal": lambda w: w.write(lambda c: ledger_changes.reopen_personal(c, w.row, w.now())),
     "ledger_changes.reopen_by_crm": lambda w: w.write(
         lambda c: ledger_changes.reopen_by_crm(c, w.row, ["customer", "automated.reply", shelf_of("a@b.example")], w.now())
     ),
