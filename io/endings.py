@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from ..transforms.errors import DealmailError, TransientError
 from . import mailboxes, schema
 from .database import Database
-from .google_signin import GmailAccounts, GoogleSettings
+from .google_signin import GmailAccounts, GoogleSettings, Kind
 from .ledger import When, passed
 from .mailboxes import FAR, MailboxRow
 from .quota import Quota
@@ -95,7 +95,7 @@ class Endings:
             values = self._vault.open(mailbox.id, row.ciphertext)
         except VaultError as error:
             return [f"not revoked at Google: {type(error).__name__}"], True
-        is_read, is_granted = self._uses(mailbox.address)
+        is_read, is_granted = self._uses(mailbox.address, *self._address_at_google(mailbox, row.kind, values))
         detail, is_over = [], True
         if not is_read:
             self._quota.debit(mailbox.id, self._quota.limits.stop, self._now())
@@ -118,13 +118,21 @@ class Endings:
         _, is_granted = self._uses(address)
         return "" if is_granted else revoke(self._settings, refresh_token)[0]
 
-    def _uses(self, address: str) -> tuple[bool, bool]:
-        """Whether any mailbox reads this Google account now, and whether one holds a consent of its user."""
+    def _address_at_google(self, mailbox: MailboxRow, kind: Kind, values: dict[str, Any]) -> list[str]:
+        """What the account is called now: it may have been renamed since, and connected under its new address. [] where it cannot say."""
+        self._quota.debit(mailbox.id, self._quota.limits.profile, self._now())
+        try:
+            return [self._accounts.gmail(kind, values).profile().address]
+        except DealmailError:
+            return []
+
+    def _uses(self, *addresses: str) -> tuple[bool, bool]:
+        """Whether any mailbox reads the Google account of these addresses now, and whether one holds a consent of its user."""
         box, held = schema.mailbox.c, schema.credential.c
         query = (
             sa.select(box.import_on, held.kind)
             .join_from(schema.credential, schema.mailbox, box.id == held.mailbox_id)
-            .where(box.address.in_(_spellings(address)))
+            .where(box.address.in_({one for address in addresses for one in _spellings(address)}))
         )
         with self._database.reading() as connection:
             found = connection.execute(query).all()

@@ -39,10 +39,11 @@ def reads(gmails: Any, mailbox: str) -> int:
 
 # --- push, history and cursor ----------------------------------------------------------------------------------------
 @pytest.mark.parametrize("cursor", [2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1])
-def test_case_02_the_whole_range_of_history_ids_can_be_stored(gmails: Any, cursor: int) -> None:
-    alice = gmails.connect("alice")
-    gmails.mailboxes.set_state(alice, "live", history_id=cursor)
-    assert gmails.row(alice).history_id == cursor
+def test_case_02_the_whole_range_of_history_ids_can_be_stored(make_sales: Any, database: Database, cursor: int) -> None:
+    sales = make_sales(database)
+    alice = sales.add_mailbox("alice@corp.example")
+    sales.mailboxes.set_state(alice, "live", history_id=cursor)
+    assert sales.mailboxes.get(alice).history_id == cursor
 
 
 def test_case_03_a_late_push_moves_no_cursor_back_and_reads_nothing_again(gmails: Any) -> None:
@@ -70,6 +71,52 @@ def test_case_05_a_push_before_the_first_sync_is_covered_by_it(gmails: Any) -> N
     gmails.settle(gmails.claims().claim(due))
     assert gmails.row(alice).history_id is not None
     assert gmails.outcomes(alice) == {early: "customer"}
+
+
+def test_case_07_a_renamed_account_is_read_by_its_polls_and_connected_anew_holds_its_mail_once(gmails: Any) -> None:
+    old = gmails.connect("alice")
+    before = gmails.deliver(old)
+    gmails.sync(old)
+    new = f"alice.jones@{gmails.domain}"
+    gmails.client.add_mailbox(new)  # what the account is called now: its token, its mail and its history go with it
+    gmails.grant(old, gmails.client.grant(new))
+    raw = gmails.client.raw(gmails.address(old), before)
+    copy, later = (
+        gmails.client.deliver(new, raw),
+        gmails.client.deliver(new, raw.replace(b"Message-ID: <", b"Message-ID: <2")),
+    )
+    assert gmails.register.touched(new, gmails.clock()) == []
+    gmails.mailboxes.set_state(old, "live", history_id=1)  # this sandbox gives the new name a history of its own
+    gmails.advance(minutes=16)
+    assert [due.mailbox_id for due in gmails.register.due(gmails.clock())] == [old]
+    gmails.sync(old)
+    assert {copy, later} <= set(copies(gmails, old))
+
+    sign_in = SignIn(gmails.database, gmails.vault, gmails.settings, gmails.clock)
+    box = gmails.mailboxes.add("t1", "u1", new).id
+    sign_in.grant(box, gmails.client.grant(new), [], "alice")
+    gmails.mailboxes.turn_on(box, "alice")
+    assert [due.mailbox_id for due in gmails.register.touched(new, gmails.clock())] == [box]
+    gmails.sync(box)
+    sign_in.disconnect(old, "alice")
+    last = gmails.client.deliver(new, raw.replace(b"Message-ID: <", b"Message-ID: <3"))
+    gmails.client.expire_access(new)
+    gmails.sync(box, "push")
+    assert set(copies(gmails, box)) == {copy, later, last}
+    assert len(rows(gmails.database, sa.select(schema.engagement.c.id))) == 3
+
+
+def test_case_09_a_dormant_mailbox_recovers_once_and_not_for_ever(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    mail = gmails.deliver(alice, age=1)
+    gmails.sync(alice)
+    gmails.advance(days=40)  # and nothing comes
+    gmails.client.expire_history(gmails.address(alice))
+    for _ in range(4):
+        gmails.sync(alice)
+        gmails.advance(minutes=16)
+    row = gmails.row(alice)
+    assert (row.expired_cursors, row.state, gmails.outcomes(alice)) == (1, "live", {mail: "customer"})
 
 
 def test_case_18_a_page_token_goes_with_its_query(sales: Any) -> None:
@@ -154,6 +201,56 @@ def test_case_34_35_mail_that_never_was_in_the_inbox_is_read_old_and_new(gmails:
     new = gmails.deliver(alice, labels=labels)
     gmails.sync(alice, "push")
     assert gmails.outcomes(alice) == {old: "customer", new: "customer"}
+
+
+def test_case_29_a_draft_that_is_sent_under_its_own_id_is_read_then(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    gmails.sync(alice)
+    raw = b"From: alice@corp.example\r\nTo: pat@customer.example\r\nMessage-ID: <plan@x>\r\nSubject: Plan\r\n\r\nplan"
+    _, draft = gmails.client.save_draft(gmails.address(alice), raw)
+    gmails.sync(alice, "push")
+    assert (gmails.outcomes(alice), copies(gmails, alice)) == ({draft: "label.draft"}, [])
+    gmails.client.modify(gmails.address(alice), draft, ["SENT"], ["DRAFT"])
+    gmails.sync(alice, "push")
+    assert (gmails.outcomes(alice), copies(gmails, alice)) == ({draft: "customer"}, [draft])
+
+
+@pytest.mark.parametrize(
+    ("policy", "kept"), [({}, True), ({"on_spam": "remove"}, False), ({"on_trash": "remove"}, True)]
+)
+def test_case_32_spam_after_the_import_is_a_policy_of_its_own(gmails: Any, policy: dict[str, str], kept: bool) -> None:
+    gmails.database.transaction(lambda c: c.execute(sa.update(schema.team).values(settings=policy)))
+    alice = gmails.connect("alice")
+    mail = gmails.deliver(alice, age=1)
+    gmails.sync(alice)
+    gmails.client.modify(gmails.address(alice), mail, ["SPAM"], ["INBOX"])
+    gmails.sync(alice, "push")
+    assert gmails.outcomes(alice) == {mail: "customer" if kept else "label.spam"}
+    assert copies(gmails, alice) == ([mail] if kept else [])
+    gmails.client.modify(gmails.address(alice), mail, ["INBOX"], ["SPAM"])
+    gmails.sync(alice, "push")
+    assert copies(gmails, alice) == [mail]
+
+
+def test_case_32_mail_that_comes_back_under_another_id_is_imported_again(gmails: Any) -> None:
+    """An admin restores what was deleted for good: Gmail gives it a new id, and it is the same engagement."""
+    alice = gmails.connect("alice")
+    mail = gmails.deliver(alice, message_id="restored")
+    gmails.sync(alice)
+    raw = gmails.client.raw(gmails.address(alice), mail)
+    outbox = sa.select(
+        schema.search_outbox.c.engagement_id, schema.search_outbox.c.version, schema.search_outbox.c.is_delete
+    )
+    gmails.client.delete(gmails.address(alice), mail)
+    gmails.sync(alice, "push")
+    ((engagement, gone, is_deleted),) = rows(gmails.database, outbox)
+    assert is_deleted
+    again = gmails.client.deliver(gmails.address(alice), raw)
+    gmails.sync(alice, "push")
+    assert gmails.outcomes(alice) == {mail: "gone.deleted", again: "customer"}
+    ((same, back, is_deleted),) = rows(gmails.database, outbox)
+    assert (same, is_deleted) == (engagement, False)
+    assert back > gone
 
 
 def test_case_36_scheduled_mail_is_nobodys_until_it_is_sent(gmails: Any) -> None:
@@ -406,6 +503,26 @@ def test_case_106_consent_does_not_travel_to_the_next_user_of_a_mailbox(gmails: 
     gmails.mailboxes.set_state(alice, "first_sync")
     gmails.sync(alice)
     assert gmails.outcomes(alice) == {under_way: "customer"}
+
+
+def test_case_106_what_the_former_users_window_and_blocklist_kept_out_is_the_next_users(gmails: Any) -> None:
+    alice = gmails.connect("sales")
+    gmails.sync(alice)
+    old, private = gmails.deliver(alice, age=30), gmails.deliver(alice)
+    rules = {old: "window.before", private: "blocked.user"}
+    claimed = gmails.claim(alice, "push")
+    gmails.sales.settlements.settle([Decision(claim, "dropped", rules[claim.gmail_id]) for claim in claimed])
+    assert gmails.outcomes(alice) == rules
+    opened = {"opened_on": gmails.clock().date() - dt.timedelta(days=60), "is_open": True, "owner_user_id": "u2"}
+    deal = {"team_id": "t1", "id": "o1", "account_id": "a"} | opened
+    gmails.database.transaction(lambda c: c.execute(sa.insert(schema.opportunity), [deal]))
+    gmails.mailboxes.add("t1", "u2", gmails.address(alice))
+    gmails.mailboxes.turn_on(alice, "u2")
+    SignIn(gmails.database, gmails.vault, gmails.settings, gmails.clock).grant(
+        alice, gmails.client.grant(gmails.address(alice)), [], "u2"
+    )
+    gmails.sync(alice)
+    assert gmails.outcomes(alice) == dict.fromkeys(rules, "customer")
 
 
 def test_case_106_a_crm_that_gives_the_address_to_somebody_else_ends_the_import(sales: Any) -> None:

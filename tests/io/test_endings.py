@@ -183,7 +183,7 @@ def test_what_is_asked_of_gmail_is_debited(gmails: Any, sign_in: SignIn) -> None
     sign_in.grant(alice, gmails.client.grant(gmails.address(alice)), [], "alice")
     assert spent() == 1
     sign_in.disconnect(alice, "alice")
-    assert spent() == 51
+    assert spent() == 1 + 1 + 50  # what the account is called now, and the stop
 
 
 def test_ended_tokens_are_sealed_anew_with_the_others(gmails: Any) -> None:
@@ -228,3 +228,15 @@ def test_one_account_written_in_two_ways_is_one(gmails: Any) -> None:
     )
     finisher = Endings(gmails.database, gmails.vault, gmails.settings, Quota(gmails.database), gmails.clock)
     assert finisher._uses(f"Pat.{gmails.domain}@gmail.com") == (False, True)
+
+
+def test_the_end_of_an_old_address_ends_nothing_of_the_account_under_its_new_one(gmails: Any, sign_in: SignIn) -> None:
+    """Google revokes all grants of an account together, and keeps one watch for it, whatever it was called before."""
+    new, token = watched(gmails)
+    old = gmails.mailboxes.add("t1", "u1", f"before-{gmails.address(new)}").id
+    gmails.grant(old, gmails.client.grant(gmails.address(new)))
+    gmails.mailboxes.turn_on(old, "alice")
+    assert sign_in.disconnect(old, "alice")
+    assert (is_watched(gmails, new), works(gmails, token)) == (True, True)
+    assert sign_in.disconnect(new, "alice")
+    assert (is_watched(gmails, new), works(gmails, token), held(gmails)) == (False, False, (0, 0))
