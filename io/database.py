@@ -183,8 +183,14 @@ class Database:
             contextlib.closing(connection.cursor()) as cursor,
         ):
             try:
-                cursor.execute(statement)
-                return [tuple(row) for row in cursor.fetchall()]
+                if self.dialect != "sqlite":
+                    cursor.execute(statement)
+                    return [tuple(row) for row in cursor.fetchall()]
+                cursor.execute("pragma temp_store=file")  # vacuum copies the whole database, more than memory may hold
+                try:
+                    return [tuple(row) for row in cursor.execute(statement).fetchall()]
+                finally:
+                    cursor.execute("pragma temp_store=memory")
             except self.engine.dialect.loaded_dbapi.Error as error:  # type: ignore[union-attr]  # loaded: it is connected
                 raise sa.exc.DBAPIError(statement, None, error) from None
 
@@ -265,6 +271,8 @@ def _sqlite_connected(connection: Any, unused_record: Any) -> None:
     connection.execute("pragma synchronous=normal")
     connection.execute("pragma foreign_keys=on")
     connection.execute("pragma secure_delete=on")
+    # Else the old pages of a statement that changes much mail, and what it sorts, go to temporary files, wherever those lie.
+    connection.execute("pragma temp_store=memory")
 
 
 def _sqlite_begin(connection: sa.Connection) -> None:

@@ -71,6 +71,7 @@ class FtsIndex:
             connection.execute("pragma journal_mode=wal")
             connection.execute("pragma synchronous=normal")
             connection.execute("pragma secure_delete=on")
+            connection.execute("pragma temp_store=memory")  # see io/database.py
             self._local.connection = connection
             self._open.append(connection)
         return connection
@@ -310,7 +311,11 @@ class FtsIndex:
             g = self._now(connection)
             connection.execute(f"insert into search_fts_{g}(search_fts_{g}) values ('optimize')")
         try:
-            self._connection().execute("vacuum")
+            self._connection().execute("pragma temp_store=file")  # the whole file is copied
+            try:
+                self._connection().execute("vacuum")
+            finally:
+                self._connection().execute("pragma temp_store=memory")
             busy, _, _ = self._connection().execute("pragma wal_checkpoint(truncate)").fetchone()
         except sqlite3.OperationalError as error:
             raise _translated(error) from None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import os
+import pathlib
 import threading
 
 import pytest
@@ -88,3 +91,38 @@ def test_a_busy_file_is_tried_again_and_then_said(sqlite_database: Database) -> 
         assert begun.count("begin immediate") > 5
     sqlite_database.transaction(lambda connection: add(connection, "a"))
     assert units(sqlite_database) == {"a": 2, "b": 0}
+
+
+def temporary_files() -> list[str]:
+    """SQLite's temporary files that this process has open; they have no name any more."""
+    found = []
+    for descriptor in pathlib.Path("/proc/self/fd").iterdir():
+        try:
+            found.append(str(descriptor.readlink()))
+        except OSError:  # the one by which the folder itself is read
+            continue
+    return [name for name in found if "etilqs" in name]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc to look into")
+def test_no_mail_goes_to_a_temporary_file_of_sqlites(sqlite_database: Database) -> None:
+    """Giving many mails a new version in one statement keeps their old pages aside until it ends."""
+    at = dt.datetime(2026, 3, 2, tzinfo=dt.UTC)
+    row = {
+        "team_id": "t", "message_id": "", "sent_at": at, "direction": "inbound", "sender_address": "", "sender_name": "", "subject": "",
+        "text": "some mail " * 1000, "spans": [], "truncated": False, "flags": [], "content_digest": "", "rank": "", "version": 1,
+        "created_at": at, "updated_at": at,
+    }  # fmt: skip
+
+    def work(connection: sa.Connection) -> list[str]:
+        sqlite_database.insert(connection, schema.engagement, [{**row, "id": f"{n}"} for n in range(200)])
+        connection.execute(sa.update(schema.engagement).values(text="other mail " * 1000, version=2))
+        return temporary_files()
+
+    assert sqlite_database.transaction(work) == []
+    with sqlite_database.reading() as connection:
+        found = connection.execution_options(stream_results=True).execute(
+            sa.select(schema.engagement).order_by(schema.engagement.c.text, schema.engagement.c.id.desc())
+        )
+        found.fetchone()
+        assert temporary_files() == []
