@@ -10,9 +10,9 @@ from .database import Database
 
 TABLES = (
     schema.engagement, schema.participant, schema.engagement_link, schema.engagement_copy, schema.correspondence, schema.message,
-    schema.message_context, schema.listing,
+    schema.message_context, schema.listing, schema.credential, schema.ended_credential,
 )  # fmt: skip
-"""The tables that hold, or point at, somebody's mail."""
+"""The tables that hold, or point at, somebody's mail, and those of sealed tokens: a key that got out still opens what it once sealed."""
 
 _FLUSH = ("FLUSH TABLES scrub_filler FOR EXPORT", "UNLOCK TABLES")
 OVERWRITE = (

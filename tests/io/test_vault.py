@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dealmail.io import schema
+from dealmail.io import schema, scrub
 from dealmail.io.vault import Digests, Vault, VaultError, read_keys, rotate
 
 OLD, NEW = b"the old key material", b"the new key material"
@@ -70,3 +70,9 @@ def test_digests_tell_apart_what_differs(one: list[str], other: list[str]) -> No
 def test_digests_outlive_a_rotation_and_need_the_key() -> None:
     assert Digests((NEW, OLD)).digest("a") == Digests((OLD,)).digest("a") != Digests((NEW,)).digest("a")
     assert len(Digests((OLD,)).digest("a", length=32)) == 32
+
+
+def test_scrubbing_rewrites_the_tables_in_which_an_old_key_sealed_something() -> None:
+    sealed = {table.name for table in schema.metadata.tables.values() if "ciphertext" in table.c}
+    assert len(sealed) == 2
+    assert sealed <= {table.name for table in scrub.TABLES}
