@@ -39,7 +39,9 @@ from dealmail.io import documents, elasticsearch_documents, elasticsearch_index,
 from dealmail.io.database import Database, DatabaseSpec
 from dealmail.io.outbox import Outbox
 from dealmail.io.search import SearchSpec, open_index
-from dealmail.sandbox import servers
+from dealmail.sandbox.elasticsearch_server import ElasticsearchServer
+from dealmail.sandbox.mariadb_server import MariaDbServer
+from dealmail.sandbox.private_server import Server, ServerUnavailableError
 
 from . import process_memory
 
@@ -103,7 +105,7 @@ def enqueue_all(database: Database, *, at: dt.datetime | None = None, part: tupl
 
 
 @contextlib.contextmanager
-def started(kind: type[servers.Server]) -> Iterator[Any]:
+def started(kind: type[Server]) -> Iterator[Any]:
     """A private server, stopped afterwards."""
     server = kind(None)
     try:
@@ -124,7 +126,7 @@ def drain(outbox: Outbox, count: int) -> None:
 
 def bench_elasticsearch(count: int, rounds: int) -> dict[str, Any]:
     """Drain and bare bulk, slice by slice in turns."""
-    with started(servers.MariaDbServer) as mariadb, started(servers.ElasticsearchServer) as server:
+    with started(MariaDbServer) as mariadb, started(ElasticsearchServer) as server:
         database = Database(DatabaseSpec(mariadb.url, mariadb.password_ref))
         migrate.upgrade(database)
         fill(database, count)
@@ -176,7 +178,7 @@ def bench_elasticsearch(count: int, rounds: int) -> dict[str, Any]:
 def bench_outage(count: int) -> dict[str, Any]:
     """An hour without Elasticsearch while `count` mails come in, then the way back."""
     clock = [now()]
-    with started(servers.MariaDbServer) as mariadb, started(servers.ElasticsearchServer) as server:
+    with started(MariaDbServer) as mariadb, started(ElasticsearchServer) as server:
         database = Database(DatabaseSpec(mariadb.url, mariadb.password_ref))
         migrate.upgrade(database)
         fill(database, count)
@@ -303,7 +305,7 @@ def main() -> None:
     for name in options.parts.split(","):
         try:
             answer = parts[name].run(*parts[name].arguments)
-        except servers.ServerUnavailableError as error:
+        except ServerUnavailableError as error:
             answer = {"part": name, "skipped": str(error)}
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()

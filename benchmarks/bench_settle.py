@@ -36,7 +36,8 @@ from dealmail.io.mailboxes import Mailboxes
 from dealmail.io.settlements import DatabaseSettlements
 from dealmail.io.vault import Digests
 from dealmail.pipeline.build import GraphOptions
-from dealmail.sandbox import servers
+from dealmail.sandbox.mariadb_server import MariaDbServer
+from dealmail.sandbox.private_server import ServerUnavailableError
 from dealmail.transforms.records import ClaimedMessage, CustomerMail, Link, MailText, Participant
 
 TABLES = (
@@ -173,7 +174,7 @@ class Bare:
         connection.commit()
 
 
-def beside(server: servers.MariaDbServer) -> DatabaseSpec:
+def beside(server: MariaDbServer) -> DatabaseSpec:
     """A second, empty database on the server."""
     front = Database(DatabaseSpec(server.url, server.password_ref))
     front.run_outside("create database dealmail_bare character set utf8mb4 collate utf8mb4_unicode_ci")
@@ -191,7 +192,7 @@ def plain(spec: DatabaseSpec) -> pymysql.Connection[Any]:
 
 def bench_mariadb(mails: int, batch: int, rounds: int) -> dict[str, Any]:
     """Settle and bare, batch by batch in turns."""
-    server = servers.MariaDbServer()
+    server = MariaDbServer()
     try:
         server.start()
         spec = beside(server)
@@ -262,7 +263,7 @@ def main() -> None:
         run = {"mariadb": bench_mariadb, "sqlite": bench_sqlite}[part]
         try:
             found = run(options.mails, options.batch, options.rounds)
-        except servers.ServerUnavailableError as error:
+        except ServerUnavailableError as error:
             found = {"part": part, "unavailable": str(error)}
         print(json.dumps(found), flush=True)
         missed = missed or min(found.get("ratios", [GOAL])) < GOAL

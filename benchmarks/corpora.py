@@ -6,7 +6,7 @@ import os
 import pathlib
 import tarfile
 
-from dealmail.sandbox import servers
+from dealmail.sandbox.private_server import locked
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -25,7 +25,7 @@ def find() -> pathlib.Path | None:
     if not archive.exists():
         return None
     stat = archive.stat()
-    with servers.locked("corpora") as cache:
+    with locked("corpora") as cache:
         folder = cache / f"corpora-{stat.st_size}-{int(stat.st_mtime)}"
         if not (folder / ".ready").exists():
             with tarfile.open(archive) as unpacked:

@@ -34,7 +34,8 @@ from dealmail.io.outbox import Outbox
 from dealmail.io.search import SearchSpec, open_index
 from dealmail.io.settlements import DatabaseSettlements
 from dealmail.io.vault import Digests
-from dealmail.sandbox.servers import MariaDbServer, ServerUnavailableError
+from dealmail.sandbox.mariadb_server import MariaDbServer
+from dealmail.sandbox.private_server import ServerUnavailableError
 from dealmail.transforms.deduplicate_by_message_id import seen_copy
 from dealmail.transforms.engagement_id import content_digest, engagement_id, rank
 from dealmail.transforms.errors import StoreUnavailableError

@@ -26,9 +26,9 @@ from ..io.key_choice import key_ref
 from ..io.quota import QuotaLimits
 from ..io.schema import engagement_link, mailbox, message, opportunity
 from ..io.vault import Vault, read_keys
+from ..sandbox.private_server import ServerUnavailableError
 from ..sandbox.process import SandboxNotStartedError, SandboxProcess
 from ..sandbox.sample.load import arrive, load
-from ..sandbox.servers import ServerUnavailableError
 from . import queries
 from .context import BadInputError
 from .demo_display import Display

@@ -47,7 +47,8 @@ def open_stores(kind: str, folder: pathlib.Path, say: Callable[[str], None]) -> 
         file = folder / "dealmail.db"
         yield Stores(DatabaseSpec(f"sqlite:///{file}"), "", "", f"SQLite and FTS5 in {folder}")
         return
-    from ..sandbox.servers import ElasticsearchServer, MariaDbServer
+    from ..sandbox.elasticsearch_server import ElasticsearchServer
+    from ..sandbox.mariadb_server import MariaDbServer
 
     key = folder / "dealmail.key"
     with os.fdopen(os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as out:

@@ -18,7 +18,8 @@ import sys
 import time
 from types import TracebackType
 
-from dealmail.sandbox.servers import free_port, java_home, locked, run_tool
+from dealmail.sandbox.elasticsearch_server import java_home
+from dealmail.sandbox.private_server import free_port, locked, run_tool
 
 PARTS = pathlib.Path(__file__).with_name("flink_job_server.xml")
 COPY_PARTS = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"

@@ -16,7 +16,8 @@ import subprocess
 import time
 from collections.abc import Iterator
 
-from dealmail.sandbox.servers import ServerUnavailableError, free_port, java_home
+from dealmail.sandbox.elasticsearch_server import java_home
+from dealmail.sandbox.private_server import ServerUnavailableError, free_port
 
 FOLDERS = ("/usr/lib/google-cloud-sdk", "/usr/share/google-cloud-sdk", "/opt/google-cloud-sdk", "~/google-cloud-sdk")
 

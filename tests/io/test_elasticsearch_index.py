@@ -22,7 +22,7 @@ from dealmail.io.erasure import Erasing, Erasure
 from dealmail.io.outbox import Outbox
 from dealmail.io.search import DONE, STALE, IndexEntry, IndexUnavailableError, Outcome, SearchQuery, SearchSpec
 from dealmail.io.vault import Digests
-from dealmail.sandbox.servers import ElasticsearchServer
+from dealmail.sandbox.elasticsearch_server import ElasticsearchServer
 from dealmail.transforms.batches import cut
 from dealmail.transforms.errors import StoreUnavailableError
 from dealmail.transforms.records import MailText, Participant

@@ -16,7 +16,7 @@ from dealmail.io.database import Database, DatabaseSpec
 from dealmail.io.erasure import Erasing, Erasure
 from dealmail.io.grants import grants
 from dealmail.io.vault import Digests
-from dealmail.sandbox.servers import MariaDbServer
+from dealmail.sandbox.mariadb_server import MariaDbServer
 
 
 def test_every_table_but_the_consent_log_may_be_changed() -> None:

@@ -17,8 +17,8 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 from pubsub_emulator import running_emulator
 
 from dealmail.io.pubsub import NotificationsUnavailableError, PubSubSpec, PullSource, _acknowledge, _pull
+from dealmail.sandbox.private_server import ServerUnavailableError
 from dealmail.sandbox.process import SandboxProcess
-from dealmail.sandbox.servers import ServerUnavailableError
 
 PROJECT = "projects/dealmail-sandbox"
 

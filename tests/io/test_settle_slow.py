@@ -19,7 +19,7 @@ from dealmail.io.database import Database, DatabaseSpec
 from dealmail.io.outbox import Outbox
 from dealmail.io.settlements import DatabaseSettlements
 from dealmail.io.vault import Digests
-from dealmail.sandbox.servers import MariaDbServer
+from dealmail.sandbox.mariadb_server import MariaDbServer
 from dealmail.transforms.errors import StoreUnavailableError
 
 pytestmark = pytest.mark.mariadb

@@ -18,10 +18,10 @@ import pytest
 from job_rig import JobRig
 
 from dealmail.io.mailboxes import mailbox_id
+from dealmail.sandbox.private_server import cache_dir
 from dealmail.sandbox.process import SandboxProcess
 from dealmail.sandbox.sample.load import arrive, load
 from dealmail.sandbox.sample.world import World, build_world
-from dealmail.sandbox.servers import cache_dir
 
 PRISM = "github.com/apache/beam/sdks/v2/go/cmd/prism@v2.77.0"
 

@@ -18,8 +18,9 @@ from dealmail.console.main import cli
 from dealmail.io import schema
 from dealmail.io.database import DatabaseSpec
 from dealmail.io.search import SearchSpec
+from dealmail.sandbox.elasticsearch_server import ElasticsearchServer
+from dealmail.sandbox.mariadb_server import MariaDbServer
 from dealmail.sandbox.process import SandboxProcess
-from dealmail.sandbox.servers import ElasticsearchServer, MariaDbServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -11,10 +11,10 @@ from flink_engine import FlinkEngine
 from job_rig import FAST, JobRig
 
 from dealmail.io.search import SearchSpec
+from dealmail.sandbox.private_server import ServerUnavailableError
 from dealmail.sandbox.process import SandboxProcess
 from dealmail.sandbox.sample.load import arrive, load
 from dealmail.sandbox.sample.world import build_world
-from dealmail.sandbox.servers import ServerUnavailableError
 
 pytestmark = [pytest.mark.flink, pytest.mark.slow, pytest.mark.timeout(900)]
 KEY = "one-key-for-both-runs-so-digests-are-alike"

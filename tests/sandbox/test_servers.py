@@ -13,23 +13,25 @@ import sqlalchemy as sa
 
 from dealmail.io import secret_refs
 from dealmail.io.database import Database
-from dealmail.sandbox import servers
+from dealmail.sandbox.elasticsearch_server import elasticsearch_home, java_home
+from dealmail.sandbox.mariadb_server import MariaDbServer
+from dealmail.sandbox.private_server import Server, ServerUnavailableError, cache_dir, run_tool
 
 
 def test_cache_directory_is_the_one_named(monkeypatch, tmp_path):
     monkeypatch.setenv("DEALMAIL_CACHE", str(tmp_path / "deep" / "cache"))
-    assert servers.cache_dir() == tmp_path / "deep" / "cache"
+    assert cache_dir() == tmp_path / "deep" / "cache"
     assert (tmp_path / "deep" / "cache").is_dir()
 
 
 def test_missing_tool_is_named_in_one_line():
-    with pytest.raises(servers.ServerUnavailableError, match=r"^mariadb: no-such-tool is not installed$"):
-        servers.run_tool("mariadb", ["no-such-tool"], 5)
+    with pytest.raises(ServerUnavailableError, match=r"^mariadb: no-such-tool is not installed$"):
+        run_tool("mariadb", ["no-such-tool"], 5)
 
 
 def test_failing_tool_is_quoted_in_one_line():
-    with pytest.raises(servers.ServerUnavailableError) as caught:
-        servers.run_tool("elasticsearch", ["sh", "-c", "echo noise; echo '[ERROR] not found'; echo tail; exit 3"], 5)
+    with pytest.raises(ServerUnavailableError) as caught:
+        run_tool("elasticsearch", ["sh", "-c", "echo noise; echo '[ERROR] not found'; echo tail; exit 3"], 5)
     assert str(caught.value) == "elasticsearch: sh failed: [ERROR] not found"
 
 
@@ -39,36 +41,36 @@ def test_old_java_is_refused(monkeypatch, tmp_path):
     java.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\"' >&2\n")
     java.chmod(0o755)
     monkeypatch.setenv("ES_JAVA_HOME", str(tmp_path))
-    with pytest.raises(servers.ServerUnavailableError, match=r"needs Java 17 or newer; .* is 11"):
-        servers.java_home()
+    with pytest.raises(ServerUnavailableError, match=r"needs Java 17 or newer; .* is 11"):
+        java_home()
 
 
 def test_another_file_than_the_pinned_one_is_refused(monkeypatch, tmp_path):
     (tmp_path / "es.zip").write_bytes(b"not it")
     monkeypatch.setenv("DEALMAIL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("DEALMAIL_ELASTICSEARCH_ZIP", str(tmp_path / "es.zip"))
-    with pytest.raises(servers.ServerUnavailableError, match=r"has SHA-256 .*, expected 215d5f3d"):
-        servers.elasticsearch_home()
+    with pytest.raises(ServerUnavailableError, match=r"has SHA-256 .*, expected 215d5f3d"):
+        elasticsearch_home()
 
 
 def test_a_version_without_a_known_digest_is_refused(monkeypatch):
     monkeypatch.setenv("DEALMAIL_ELASTICSEARCH_VERSION", "9.9.9")
-    with pytest.raises(servers.ServerUnavailableError, match=r"no version 9\.9\.9 here; .* 8\.19\.21, 9\.1\.10$"):
-        servers.elasticsearch_home()
+    with pytest.raises(ServerUnavailableError, match=r"no version 9\.9\.9 here; .* 8\.19\.21, 9\.1\.10$"):
+        elasticsearch_home()
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root changes to another user")
 def test_directory_closed_to_nobody_is_refused(tmp_path):
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
-    with pytest.raises(servers.ServerUnavailableError, match="cannot enter"):
-        servers.Server(closed / "data")
+    with pytest.raises(ServerUnavailableError, match="cannot enter"):
+        Server(closed / "data")
 
 
 @pytest.mark.mariadb
 def test_mariadb_keeps_committed_rows_through_a_kill(mariadb_server, tmp_path_factory):
     # mariadb_server: only to be skipped where there is none
-    server = servers.MariaDbServer(quick=True).start()
+    server = MariaDbServer(quick=True).start()
     try:
         password = secret_refs.resolve(server.password_ref)
         with pymysql.connect(
@@ -104,7 +106,7 @@ def test_mariadb_with_named_directory_is_found_again(mariadb_server):
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         pathlib.Path(folder).chmod(0o755)
         for value in (1, 2):
-            server = servers.MariaDbServer(pathlib.Path(folder) / "kept", quick=True).start()
+            server = MariaDbServer(pathlib.Path(folder) / "kept", quick=True).start()
             try:
                 password = secret_refs.resolve(server.password_ref)
                 with (
