@@ -163,15 +163,20 @@ def status(settings: Settings, format_: Format) -> None:
     with settings.open_database() as database:
         team_id = settings.team_id(database)
         rows = mailbox_status(database, team_id, now)
+        waits = queries.outbox(database, team_id)
         if format_ == "jsonl":
-            write_jsonl(rows)
+            waiting = {
+                "index_waiting": waits["waiting"],
+                "index_refused": waits["refused"],
+                "index_oldest_at": iso(waits["oldest"]),
+            }
+            write_jsonl([row | waiting for row in rows])
             return
         for row in rows:
             for line in told(row, now):
                 click.echo(line)
         if not rows:
             click.echo("no mailboxes yet; `dealmail connect ADDRESS` adds one")
-        waits = queries.outbox(database, team_id)
         since = f", the oldest since {ago(iso(waits['oldest']), now)}" if waits["oldest"] else ""
         click.echo(
             f"search index: {waits['waiting']} engagements wait for it{since}, {waits['refused']} were refused by it"

@@ -271,6 +271,9 @@ def open_edges(options: JobOptions) -> OpenEdges:
     """The edges of this process for `options`."""
     with _lock:
         if options not in _opened:
+            logging.getLogger("dealmail").setLevel(
+                options.log_level
+            )  # a worker's log is at INFO, whatever was asked for
             _opened[options] = OpenEdges(options)
         return _opened[options]
 

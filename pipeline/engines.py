@@ -79,7 +79,8 @@ def run_local(options: JobOptions, stop: threading.Event | None = None) -> int:
             passes = service.run_once()
             left, for_quota = opened.pending()
             still = f"; {left} messages are still pending, {for_quota} of them wait for Gmail's quota" if left else ""
-            _log.info("nothing more is due after %d passes%s", passes, still)
+            ended = "stopped by a signal" if stop.is_set() else "nothing more is due"
+            _log.info("%s after %d passes%s", ended, passes, still)
         else:
             _log.info("running; mailboxes are polled every %g minutes", options.poll_minutes)
             service.run()

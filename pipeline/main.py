@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from ..io.pubsub import NoCredentialsError
 from ..io.secret_refs import SecretNotFoundError
 from ..io.vault import VaultError
-from ..transforms.errors import DealmailError
+from ..transforms.errors import DealmailError, StoreUnavailableError
 from . import edges
 from .engines import run_local, submit
 from .log_levels import quiet_libraries
@@ -46,8 +46,14 @@ def main(argv: Sequence[str]) -> int:
             return run_local(options)
         except NoCredentialsError as error:
             return _refused(2, str(error))
+        except StoreUnavailableError as error:  # with --once; the service waits
+            return _refused(1, f"a store is not to be reached; what is not done comes again ({_first_line(error)})")
     submit(options, rest)
     return 0
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _refused(code: int, why: str) -> int:

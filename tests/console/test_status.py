@@ -25,8 +25,14 @@ def test_status_as_jsonl(stored: Any, jsonl: Callable[..., list[dict[str, Any]]]
         "mailbox", "mailbox_id", "team", "import_on", "state", "state_reason", "state_since", "to_do", "done", "total", "done_at",
         "listings_open", "pending", "parked", "window_from", "confirmed_at", "last_check_at", "next_check_at", "last_mail_at",
         "last_push_at", "push", "watch_expires_at", "watch_error", "paused_until", "expired_cursors", "quota_units_last_minute",
-        "search_check",
+        "search_check", "index_waiting", "index_refused", "index_oldest_at",
     ]  # fmt: skip
+    for row in (alice, bob):  # an alert reads it from any of them
+        assert (row["index_waiting"], row["index_refused"], row["index_oldest_at"]) == (
+            1,
+            0,
+            "2026-03-02T09:00:00.000000Z",
+        )
     assert (alice["state"], alice["done"], alice["total"], alice["pending"], alice["parked"]) == (
         "consent_wanted",
         4,
