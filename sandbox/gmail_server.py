@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import base64
-import binascii
-import json
 import re
-import secrets
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -22,6 +19,14 @@ from .headers import read_headers, shown_value
 from .http_server import Request, Response, json_response
 from .mailbox import SYSTEM_LABELS, Change, HistoryExpiredError, Mailbox, Message, UnknownMessageError
 from .oauth import MAILBOX_SCOPES, METADATA, Access, OAuthServer
+from .page_tokens import (
+    attachment_tokens,
+    history_token,
+    list_token,
+    open_attachment_token,
+    open_history_token,
+    open_list_token,
+)
 from .quota import Quota
 from .search_query import Query, parse_query
 from .watch import Watches
@@ -212,7 +217,7 @@ class GmailServer:
         wanted = set(request.query.get("labelIds", ()))
         include = request.one("includeSpamTrash").lower() == "true"
         context = f"{request.one('q')}\n{sorted(wanted)}\n{include}\n{self.page_generation}"
-        before = _open_list_token(request.one("pageToken"), context)
+        before = open_list_token(request.one("pageToken"), context)
         found: list[Message] = []
         for message in mailbox.newest_first(before):
             if _is_listed(message, query, wanted, include=include):
@@ -224,7 +229,7 @@ class GmailServer:
         if page:
             answer["messages"] = [{"id": message.id, "threadId": message.thread_id} for message in page]
         if len(found) > limit:
-            answer["nextPageToken"] = _list_token(page[-1], context)
+            answer["nextPageToken"] = list_token(page[-1], context)
         return answer
 
     def _get(self, mailbox: Mailbox, _access: Access, request: Request, arguments: tuple[str, ...]) -> Any:
@@ -252,7 +257,7 @@ class GmailServer:
         if form == "raw":
             answer["raw"] = base64.urlsafe_b64encode(raw).decode("ascii")
         elif form == "full" and root is not None:
-            answer["payload"] = payload.resource(root, _attachment_tokens(message.id), self.options.inline_limit)
+            answer["payload"] = payload.resource(root, attachment_tokens(message.id), self.options.inline_limit)
         elif form == "metadata":
             wanted = {name.lower() for name in request.query.get("metadataHeaders", ())}
             headers = payload.header_list(read_headers(raw))
@@ -284,7 +289,7 @@ class GmailServer:
 
     def _attachment(self, mailbox: Mailbox, _access: Access, _request: Request, arguments: tuple[str, ...]) -> Any:
         message = mailbox.get(arguments[0])
-        part_id = _open_attachment_token(arguments[1], message.id)
+        part_id = open_attachment_token(arguments[1], message.id)
         part = payload.find_part(payload.parse(message.read()), part_id)
         if part is None:
             raise ApiError.invalid("Invalid attachment token")
@@ -299,12 +304,12 @@ class GmailServer:
             raise ApiError.invalid(f"Invalid value at 'history_types': {unknown[0]}")
         kinds = {_HISTORY_TYPES[name] for name in types} or set(_HISTORY_TYPES.values())
         token = request.one("pageToken")
-        after, skip_empty, until = _open_history_token(token, start) if token else (start, False, None)
+        after, skip_empty, until = open_history_token(token, start) if token else (start, False, None)
         if not skip_empty and self._faults.hit("empty_pages", "history.list", mailbox.address):
             newest = mailbox.history_id
             return {
                 "historyId": str(newest),
-                "nextPageToken": _history_token(start, after, newest if until is None else until, skip_empty=True),
+                "nextPageToken": history_token(start, after, newest if until is None else until, skip_empty=True),
             }
         try:
             page = mailbox.changes_after(after, limit)
@@ -322,7 +327,7 @@ class GmailServer:
         if records:
             answer["history"] = records
         if page.next_start is not None:
-            answer["nextPageToken"] = _history_token(start, page.next_start, until)
+            answer["nextPageToken"] = history_token(start, page.next_start, until)
         return answer
 
     def _record(self, mailbox: Mailbox, change: Change) -> dict[str, Any]:
@@ -420,50 +425,3 @@ def _start_history_id(request: Request) -> int:
     if not text.isdigit() or int(text) == 0:
         raise ApiError.invalid("Missing/invalid parameter: startHistoryId")
     return int(text)
-
-
-def _pack(value: object) -> str:
-    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode("ascii").rstrip("=")
-
-
-def _unpack(token: str, what: str) -> Any:
-    try:
-        return json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-    except (ValueError, binascii.Error):
-        raise ApiError.invalid(f"Invalid {what}") from None
-
-
-def _list_token(last: Message, context: str) -> str:
-    return _pack([last.internal_date, last.id, binascii.crc32(context.encode())])
-
-
-def _open_list_token(token: str, context: str) -> tuple[int, str] | None:
-    if not token:
-        return None
-    value = _unpack(token, "pageToken")
-    if not isinstance(value, list) or len(value) != 3 or value[2] != binascii.crc32(context.encode()):
-        raise ApiError.invalid("Invalid pageToken")
-    return int(value[0]), str(value[1])
-
-
-def _history_token(start: int, after: int, until: int, *, skip_empty: bool = False) -> str:
-    return _pack([start, after, until, int(skip_empty)])
-
-
-def _open_history_token(token: str, start: int) -> tuple[int, bool, int]:
-    value = _unpack(token, "pageToken")
-    if not isinstance(value, list) or len(value) != 4 or value[0] != start:
-        raise ApiError.invalid("Invalid pageToken")
-    return int(value[1]), bool(value[3]), int(value[2])
-
-
-def _attachment_tokens(gmail_id: str) -> payload.AttachmentToken:
-    """A new token at every fetch, as Gmail gives."""
-    return lambda part_id: "ANGjdJ" + _pack([gmail_id, part_id, secrets.token_hex(8)])
-
-
-def _open_attachment_token(token: str, gmail_id: str) -> str:
-    value = _unpack(token.removeprefix("ANGjdJ"), "attachment token")
-    if not isinstance(value, list) or len(value) != 3 or value[0] != gmail_id:
-        raise ApiError.invalid("Invalid attachment token")
-    return str(value[1])
