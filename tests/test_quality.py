@@ -35,7 +35,7 @@ def test_automated_mail_is_dropped_and_peoples_is_kept(printed: str) -> None:
     assert share["real headers"] >= 90
     assert share["false drops"] <= 0.5
     assert share["autoreply"] >= 99
-    assert share["bounce"] >= 98  # 99 is wanted: docs/rules.md
+    assert share["bounce"] >= 99
 
 
 @pytest.mark.corpus

@@ -249,7 +249,8 @@ _GREETING: Final = re.compile(
 _NOBODY: Final = frozenset(
     ["customer", "member", "subscriber", "reader", "friend", "friends", "valued", "investor", "colleague", "colleagues", "sir", "sirs", "madam", "all", "everyone", "team", "user", "client", "guest", "shopper", "website", "there", "please", "thanks", "thank", "hi", "hello", "dear", "sorry", "yes", "no", "ok",
      "sender", "partner", "partners", "business", "correspondent", "contact", "recipient", "kollegen", "kolleginnen", "zusammen", "kunde", "kunden", "madame", "monsieur", "ladies", "gentlemen",
-     "greetings", "hey", "hallo", "bonjour", "hola", "ciao", "salut", "servus", "moin", "buongiorno", "salve", "hej", "currently", "unfortunately"]
+     "greetings", "hey", "hallo", "bonjour", "hola", "ciao", "salut", "servus", "moin", "buongiorno", "salve", "hej", "currently", "unfortunately",
+     "email", "webmail", "mailbox", "account", "postmaster", "administrator", "error", "warning", "attention", "notice", "achtung", "hinweis", "fehler"]
 )  # fmt: skip
 _MAX_HTML: Final = 200_000
 _METHOD: Final = re.compile(r";\s*method\s*=", re.IGNORECASE)

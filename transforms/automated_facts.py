@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable
 from typing import Final, Literal
 
-from .automated_evidence import Evidence
-from .bounce_words import BOUNCE_SUBJECT, BOUNCE_TEXT
+from .automated_evidence import Evidence, is_role_address
+from .bounce_words import BOUNCE_TEXT, COPY, FIRST_PERSON, TEXT_COPY, count_marks, is_daemon_name, says_bounce
 
 FactKind = Literal["bounce", "reply", "calendar", "transactional"]
 
@@ -42,18 +42,17 @@ def _fact(
     return register
 
 
-_REPORTS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
+_REPORTS: Final = frozenset({"message/delivery-status", "message/global-delivery-status", "message/xdelivery-status"})
 _OTHER_REPORTS: Final = frozenset({"message/feedback-report", "message/disposition-notification"})
 _ANSWER: Final = re.compile(r"\s*(?:re|fwd?|aw|wg|tr|rv|sv|vs|vb|vl|i|r|enc|doorst|antw)\s*(?:\[\d+\])?\s*:", re.I)
 _DAEMON: Final = re.compile(
-    r"^(?:mailer[-_.]?daemon|mail[-_.]?daemon|double-?bounce|bounces?|mdaemon|mail-?delivery|mailerdaemon|mail\.?system|daemon|microsoftexchange[0-9a-f]{32})(?:$|[+.\-_=0-9])"
+    r"^(?:mailer[-_.]?daemon|mail[-_.]?daemon|double-?bounce|bounces?|mdaemon|mail-?delivery|mailerdaemon|mail[-_.]?system|daemon|qmail-?send|microsoftexchange[0-9a-f]{32})(?:$|[+.\-_=0-9])"
 )
-_POSTMASTER: Final = re.compile(r"^(?:post[-_.]?master|mta|mail[-_.]?gateway|)$")
+_POSTMASTER: Final = re.compile(r"^(?:post[-_.]?master|mail[-_.]?master|mta|mail[-_.]?gateway|)$")
 _MAYBE_SYSTEM: Final = re.compile(r"^(?:mail|root|administrator|smtp|mail-?admin)$")
 """A small firm's people write from mail@ too."""
-_DAEMON_NAME: Final = re.compile(
-    r"mail delivery (?:sub)?system|mailer[- ]daemon|mail(?:er)? administrator|postmaster|system administrator|mail system|internet mail delivery|mail-?zustell",
-    re.I,
+_SYSTEM: Final = re.compile(
+    r"^(?:(?:sys|list)admin|[a-z]{0,6}system|(?:mail|smtp)-?(?:server|relay|host|hub)|listserv|majordomo|imss|virus-?alert)$"
 )
 
 
@@ -64,9 +63,14 @@ def _(mail: Evidence) -> bool:
     form = mail.header("content-type")
     if mail.root_kind in _REPORTS:
         return True
-    if mail.kinds & _REPORTS and not _ANSWER.match(mail.subject):  # a gateway has wrapped the report once more
+    is_wrapped = not _ANSWER.match(mail.subject)  # by a gateway, once more
+    if is_wrapped and mail.kinds & _REPORTS:
         return True
-    is_report = mail.root_kind == "multipart/report" or form.startswith("multipart/report")
+    is_report = (
+        mail.root_kind == "multipart/report"
+        or form.startswith("multipart/report")
+        or (is_wrapped and "multipart/report" in mail.kinds)
+    )
     is_other = "feedback-report" in form or "disposition-notification" in form or bool(mail.kinds & _OTHER_REPORTS)
     return is_report and ("delivery-status" in form or bool(mail.kinds & _REPORTS) or not is_other)
 
@@ -76,56 +80,71 @@ def _(mail: Evidence) -> bool:
     return bool(mail.header("x-failed-recipients"))
 
 
+@_fact(
+    "report-field",
+    "bounce",
+    "fields that mail systems set on what they return: Auto-Submitted with a failure, qmail's Received, Exchange's",
+)
+def _(mail: Evidence) -> bool:
+    return (
+        not _REPORT_FIELDS.isdisjoint(mail.headers)
+        or bool(_FAILURE.match(mail.header("auto-submitted")))
+        or "invoked for bounce)" in mail.headers.get("received")
+    )
+
+
+_REPORT_FIELDS: Final = frozenset({"x-ms-exchange-message-is-ndr", "x-mx-bounce"})
+_FAILURE: Final = re.compile(
+    r"auto-generated\s*\(\s*(?:fail|warning-timeout|delay|bounce|reject|undeliver|return-receipt)"
+)
+
+
 @_fact("mailer-daemon", "bounce", "local parts and names of mail systems (RFC 5321 section 6.1, RFC 2142 section 5)")
 def _(mail: Evidence) -> bool:
-    if _DAEMON.match(mail.local) and "list-unsubscribe" not in mail.headers and "list-id" not in mail.headers:
-        return not mail.local.startswith("bounce") or bool(BOUNCE_SUBJECT.match(mail.subject))
-    return _is_postmaster(mail) and bool(BOUNCE_SUBJECT.match(mail.subject))
+    if _DAEMON.match(mail.local):
+        is_doubtful = mail.local.startswith("bounce") or not _LISTS.isdisjoint(mail.headers)
+        return not is_doubtful or says_bounce(mail.subject)
+    if not mail.sender.address and mail.header("from").lstrip(' "<').startswith("mailer-daemon"):
+        return True
+    return _is_postmaster(mail) and says_bounce(mail.subject)
+
+
+_LISTS: Final = frozenset(["list-unsubscribe", "list-id"])
 
 
 def _is_postmaster(mail: Evidence) -> bool:
-    return bool(_POSTMASTER.match(mail.local) or _DAEMON_NAME.search(mail.sender.name))
+    return bool(_POSTMASTER.match(mail.local) or is_daemon_name(mail.sender.name))
 
 
 @_fact("empty-return-path", "bounce", "RFC 5321 section 4.5.5: notifications have an empty envelope sender")
 def _(mail: Evidence) -> bool:
-    path = mail.headers.get("return-path", "x").strip()
-    return path in {"<>", "< >", "<MAILER-DAEMON>", ""} and bool(
-        BOUNCE_SUBJECT.match(mail.subject) or _DAEMON_NAME.search(mail.sender.name)
+    """Beside it subject, author or a returned mail has to say it is one: answers of programs have an empty sender too."""
+    if not _has_empty_sender(mail):
+        is_blank = "return-path" in mail.headers and not mail.header("return-path")
+        return is_blank and (says_bounce(mail.subject) or is_daemon_name(mail.sender.name))
+    is_postmaster = _is_postmaster(mail) and bool(mail.local or mail.sender.name)
+    return is_postmaster or says_bounce(mail.subject) or _returns_mail(mail)
+
+
+def _has_empty_sender(mail: Evidence) -> bool:
+    """Whether the envelope named nobody; some systems write their own mailer-daemon there."""
+    return "return-path" in mail.headers and any(map(_EMPTY_SENDER.fullmatch, mail.headers["return-path"].split("\n")))
+
+
+_EMPTY_SENDER: Final = re.compile(r"\s*<\s*(?:mailer-daemon(?:@[^\s>]*)?)?\s*>\s*", re.I)
+
+
+def _returns_mail(mail: Evidence) -> bool:
+    """Whether it carries another mail, and neither is an answer nor a report of another kind."""
+    return (
+        not mail.kinds.isdisjoint(_ORIGINALS)
+        and mail.kinds.isdisjoint(_OTHER_REPORTS)
+        and not _ANSWER.match(mail.subject)
+        and not mail.header("auto-submitted").startswith("auto-replied")
     )
 
 
-_MARKS: Final = (
-    "reporting-mta:", "final-recipient:", "original-recipient:", "diagnostic-code:", "remote-mta:", "action: failed", "action: delayed", "rcpt to:", "mail from:",
-    "transcript of session", "while talking to", "smtp error", "smtp server", "said: 5", "said: 4", "returned message", "original message follows", "message headers follow",
-    "copy of the original", "copy of your message", "copy of the message", "return-path:", "undeliverable", "domain name not found", "status: 5.", "status: 4.",
-)  # fmt: skip
-_MARKS_IN: Final = tuple(mark.encode() for mark in _MARKS)
-_MARK_COLON: Final = re.compile(
-    rb":(?:(?<=-mta:)|(?<=-recipient:)|(?<=c-code:)|(?<=action:)|(?<=rcpt to:)|(?<=mail from:)|(?<=said:)|(?<=return-path:)|(?<=status:))"
-)
-_MARK_HINTS: Final = (
-    b"transcript of",
-    b"e talking",
-    b"smtp ",
-    b"returned m",
-    b"ge follows",
-    b"rs follow",
-    b"copy of ",
-    b"undeliv",
-    b"domain name",
-)
-"""One of the two is in each of the marks, and nearly no mail has either."""
-_CODE: Final = re.compile(
-    r"[45](?<!\w[45])(?:\d\d[ -]+[45]\.\d\.\d|(?<=5)5[0-4] )"
-)  # looks back: so a search may skip to a digit
 _ORIGINALS: Final = frozenset({"message/rfc822", "text/rfc822-headers", "message/rfc822-headers"})
-_COPY: Final = re.compile(
-    r"original (?:message|mail)|below this line|headers? follow|copy of (?:the|your)|message reads|^(?:received|return-path|message-id|from): ",
-    re.I | re.M,
-)
-"""Where the mail begins that came back."""
-_FIRST_PERSON: Final = re.compile(r"\b(?:i|my|me|mine|ich|mir|mich|meine?n?|je|moi|mon|yo|io|eu)\b(?!')", re.I)
 _ADDRESS: Final = re.compile(r"[^\s@<>]@[\w-]+\.\w")
 
 
@@ -133,39 +152,78 @@ _ADDRESS: Final = re.compile(r"[^\s@<>]@[\w-]+\.\w")
 def _(mail: Evidence) -> bool:
     """A postmaster needs only say so; anybody else also has to name an address or a server, and not to write a letter."""
     start = mail.whole
-    if not start or mail.greeted:  # a letter, be it a postmaster's
+    if not start:
         return False
-    if _is_postmaster(mail) or mail.headers.get("return-path", "x").strip() == "<>":
-        return _count_marks(start) > 0 or bool(BOUNCE_TEXT.search(start))
+    from_nobody = _has_empty_sender(mail)
+    if mail.greeted:  # a letter, be it a postmaster's
+        return from_nobody and count_marks(start) > 0
+    if from_nobody or _POSTMASTER.match(mail.local):
+        return count_marks(start) > 0 or bool(BOUNCE_TEXT.search(start))
     if _ANSWER.match(mail.subject):
         return False
-    may_be_system = bool(_MAYBE_SYSTEM.match(mail.local))
-    says_subject = bool(BOUNCE_SUBJECT.match(mail.subject))
-    marks = _count_marks(start, code_alone=may_be_system or says_subject)
-    if marks >= 4:
-        return True
-    is_system = may_be_system and marks > 0
-    has_original = bool(mail.kinds & _ORIGINALS)
-    if not (is_system or says_subject or has_original or marks >= 2):
+    is_system = bool(_SYSTEM.match(mail.local)) + is_daemon_name(mail.sender.name) + _is_list_server(mail)
+    may_be_system = is_system > 0 or bool(_MAYBE_SYSTEM.match(mail.local))
+    says_subject = says_bounce(mail.subject)
+    has_original = not mail.kinds.isdisjoint(_ORIGINALS) or (
+        ("Received: " in start or "Return-Path:" in start) and bool(TEXT_COPY.search(start))
+    )
+    marks = count_marks(start, code_alone=may_be_system or says_subject)
+    if not (is_system or (may_be_system and marks > 0) or says_subject or has_original or marks >= 2):
         return False  # nearly all mail: what follows looks at every letter of the text
-    copy = _COPY.search(start)
+    copy = COPY.search(start)
     own = start[: copy.start()] if copy else start
-    if _FIRST_PERSON.search(own):
+    said = own.partition("@")[0] if marks >= 4 else own  # what the servers said may have an I too
+    if FIRST_PERSON.search(said) or (not is_system and _is_signed(mail, own)):
         return False
-    if is_system:
+    if marks >= 4 or (may_be_system and marks > 0) or (is_system > 0 and has_original):
         return True
-    is_sure = has_original or marks >= (1 if says_subject else 2) or (says_subject and bool(_ADDRESS.search(own)))
+    is_sure = (
+        has_original
+        or marks >= (1 if says_subject else 2)
+        or is_system + says_subject + bool(_ADDRESS.search(own)) >= 2
+    )
     return is_sure and bool(BOUNCE_TEXT.search(start))
 
 
-def _count_marks(text: str, *, code_alone: bool = True) -> int:
-    """How many different marks of a transcript `text` holds. A code counts as one; alone only where `code_alone`."""
-    if "\u0130" in text or "\u212a" in text:  # the two letters outside of ASCII that have an i or k as their lower case
-        text = text.lower()
-    lower = text.encode("utf-8", "surrogatepass").lower()
-    marks = _MARKS_IN if _MARK_COLON.search(lower) or any(map(lower.__contains__, _MARK_HINTS)) else ()
-    found = sum(mark in lower for mark in marks)
-    return found + bool((found or code_alone) and _CODE.search(text))
+def _is_list_server(mail: Evidence) -> bool:
+    return bool(_LIST_LOCAL.search(mail.local)) and not _LIST_FIELDS.isdisjoint(mail.headers)
+
+
+_LIST_LOCAL: Final = re.compile(r"-(?:admin|owner|request|bounces?)$|^owner-")
+_LIST_FIELDS: Final = frozenset(
+    ["x-mlserver", "x-ml-name", "x-listserver", "x-beenthere", "x-mailman-version", "list-id"]
+)
+
+
+def _is_signed(mail: Evidence, text: str) -> bool:
+    """Whether a line of `text`, or a part of it between commas, is the author's name, as people write their own."""
+    if mail.has_company_name or is_role_address(mail.sender.address):
+        return False
+    names = {word for word in (*mail.name_words, *_WORD.findall(mail.local)) if len(word) > 2} - _SYSTEM_WORDS
+    return bool(names) and any(
+        _is_name(part, names)
+        for line in text.splitlines()
+        if len(line) <= _SIGNATURE_LENGTH and "@" not in line
+        for part in _PARTS.split(line)
+    )
+
+
+def _is_name(text: str, names: set[str]) -> bool:
+    words = text.split()
+    return (
+        0 < len(words) <= _NAME_LENGTH
+        and not any(word[0].islower() for word in words)
+        and any(word.lower() in names for word in words)
+    )
+
+
+_SIGNATURE_LENGTH: Final = 60
+_NAME_LENGTH: Final = 3
+_PARTS: Final = re.compile(r"[,.;|/()–—]|\s-+\s")
+_SYSTEM_WORDS: Final = frozenset(
+    ["mail", "mailer", "email", "delivery", "message", "server", "gateway", "filter", "relay", "smtp", "mta", "notes", "router", "spam", "virus", "firewall"]
+)  # fmt: skip
+_WORD: Final = re.compile(r"[^\W\d_]+")
 
 
 _RESPONDER_FIELDS: Final = frozenset(
@@ -240,6 +298,7 @@ def _(mail: Evidence) -> bool:
         or "autoresponder" in mail.header("delivered-to")
         or mail.header("x-autogenerated") == "reply"
         or "autoresponder" in mail.header("x-post-messageclass")
+        or mail.header("x-apple-action") == "vacation"
     )
 
 

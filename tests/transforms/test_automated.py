@@ -420,6 +420,84 @@ def test_case_95_delivery_reports_in_all_their_forms(headers, text, parts):
     assert (verdict.kind, verdict.is_hard) == ("bounce", True)
 
 
+RETURNED = "Received: from a.example by b.example\nFrom: alice@corp.example\nSubject: Pilot\n"
+RFC822 = {"mimeType": "message/rfc822", "headers": [], "parts": []}
+
+
+@pytest.mark.parametrize(
+    ("headers", "text"),
+    [
+        # fields
+        ({"Auto-Submitted": "auto-generated (failure)"}, "x"),
+        ({"Received": "(qmail 12 invoked for bounce); 1 Oct 2026 10:00:00 -0000"}, "x"),
+        ({"X-MS-Exchange-Message-Is-Ndr": ""}, "x"),
+        ({"X-MX-Bounce": "mta/src/queue/bounce"}, "x"),
+        ({"From": "MAILER-DAEMON (Mail Delivery System)"}, "x"),
+        ({"Return-Path": "<MAILER-DAEMON@mx.acme.example>", "Subject": "failure notice"}, "x"),
+        ({"Return-Path": "<>", "From": "postmaster@acme.example", "Subject": "Re:Pilot"}, "x"),
+        ({"From": "mailer-daemon@acme.example", "List-Id": "<l.acme.example>", "Subject": "Undeliverable: Pilot"}, "x"),
+        # subjects and names, by language; Q-encoded ones that nobody decoded
+        ({"Subject": "DELIVERY_FAILURE:_User_kim_not_listed"}, "User kim (kim@acme.example) does not exist"),
+        ({"From": "System Administrator <ex1@acme.example>", "Subject": "Undeliverable: Pilot"}, "x"),
+        ({"From": "Systemadministrator <ex1@acme.example>", "Subject": "Unzustellbar: Pilot"}, "x"),
+        ({"From": "Administrateur système <ex1@acme.example>", "Subject": "Non remis : Pilot"}, "x"),
+        ({"Subject": "Nu se poate livra: Pilot"}, "kim@acme.example\n <mx.acme.example #5.1.1>"),
+        ({"Subject": "Niedostarczalne: Pilot"}, "Nie można dostarczyć: kim@acme.example\n550 5.1.1 no"),
+        ({"Subject": "לא ניתן למסירה: Pilot"}, "kim@acme.example\n <mx.acme.example #5.1.1>"),
+        ({"From": '"InterScan MSS" <imss@acme.example>', "Subject": "Mail could not be delivered"}, "x"),
+        # words
+        (
+            {"Subject": "Undeliverable Mail"},
+            f"Unknown user: kim@acme.example\n\nOriginal message follows.\n\n{RETURNED}",
+        ),
+        (
+            {"Subject": "Rejected: Pilot"},
+            "Your message to <kim@acme.example> was automatically rejected:\nQuota exceeded",
+        ),
+        ({"Subject": "This message could not be delivered"}, "kim@acme.example: mailbox full"),
+        (
+            {"From": "sysadmin@m.acme.example", "Subject": "Undeliverable Message"},
+            "Message could not be delivered to the mobile.\nError: no valid recipients",
+        ),
+        (
+            {"From": "list-admin@acme.example", "X-MLServer": "fml 4", "Subject": "Security Alert"},
+            f"Insecure command.\nOriginal mail as follows:\n\n   {RETURNED}",
+        ),
+        # a program that says I
+        (
+            {"From": "qmail-send <qs@acme.example>", "Subject": "failure notice"},
+            "I'm afraid I wasn't able to deliver your message to the following addresses.\n\n<kim@acme.example>:\n"
+            "Sorry, I couldn't find any host named acme.example. (#5.1.2)\n",
+        ),
+        # an address is no first person
+        ({"Subject": "Undeliverable: Pilot"}, "kim@acme.eu\n\nuser unknown"),
+        ({"Subject": "Undeliverable: Pilot"}, "kim@my-shop.io\n\nuser unknown"),
+        (
+            {"From": "postmaster@acme.example"},
+            "Dear Email User,\n\nyour message to kim@acme.example was not delivered.",
+        ),
+    ],
+)
+def test_case_95_delivery_reports_of_many_mail_systems(headers, text):
+    verdict = judge(evidence({"From": "mx@acme.example", **headers}, text))
+    assert (verdict.kind, verdict.is_hard) == ("bounce", True)
+
+
+def test_case_95_a_returned_mail_from_nobody_is_a_report_whatever_it_says():
+    headers = {"Return-Path": "<>", "From": "mx@acme.example", "Content-Type": "multipart/mixed; boundary=x"}
+    assert judge(evidence(headers, "hm", parts=[RFC822], mime="multipart/mixed")).kind == "bounce"
+    answered = {**headers, "Auto-Submitted": "auto-replied"}
+    assert judge(evidence(answered, "hm", parts=[RFC822], mime="multipart/mixed")).kind == "reply"
+
+
+def test_case_95_a_report_inside_of_another_mail_needs_no_status_part():
+    report = {"mimeType": "multipart/report", "headers": [], "parts": [RFC822]}
+    headers = {"Content-Type": "multipart/mixed; boundary=x"}
+    assert judge(evidence(headers, "hm", parts=[report], mime="multipart/mixed")).kind == "bounce"
+    forwarded = {**headers, "Subject": "Fwd: Pilot"}
+    assert judge(evidence(forwarded, parts=[report], mime="multipart/mixed")).kind is None
+
+
 def test_case_95_a_report_that_a_gateway_wrapped_is_one_still():
     headers = {"Content-Type": "multipart/mixed; boundary=x", "Subject": "[EXTERNAL] Pilot"}
     assert judge(evidence(headers, "hm", parts=[REPORT_PART], mime="multipart/mixed")).kind == "bounce"
@@ -480,6 +558,48 @@ def test_a_persons_letter_that_carries_a_robots_mail_is_kept(part):
 )
 def test_case_95_letters_about_deliveries_and_mailboxes_are_kept(headers, text):
     assert judge(evidence(headers, text)).kind is None
+
+
+TRANSCRIPT = (
+    "<bob@corp.example>: host mx.corp.example said: 550 5.1.1 user unknown\nReporting-MTA: dns; mx.acme.example\n"
+    "Final-Recipient: rfc822; bob@corp.example\nAction: failed\nStatus: 5.1.1\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("headers", "text"),
+    [
+        ({"Subject": "Re: Undeliverable: Pilot"}, "Works now, please send it again to jane@acme.example.\n"),
+        ({"Subject": "Fwd: Undeliverable: Pilot"}, f"See below.\n\n{TRANSCRIPT}"),
+        ({"Subject": "Mail problem"}, f"I get this when I write to your team:\n\n{TRANSCRIPT}"),
+        ({"Subject": "Mail problem"}, f"We get this, any idea?\n\n{TRANSCRIPT}\nRegards\nJane Doe\n"),
+        ({"Subject": "Returned mail"}, "My mail to bob@corp.example came back. Please call.\n\nJane\n"),
+        (
+            {"Subject": "Delivery failed"},
+            "It was not delivered to the site. Call the driver, tom@acme.example.\n\nJane\n",
+        ),
+        (
+            {"Subject": "Delivery failed", "From": "jane.doe@acme.example"},
+            "It was not delivered to x@acme.example.\n\nJane\n",
+        ),
+        ({"Subject": "Consegna"}, "Impossibile consegnare oggi, scrivere a magazzino@acme.example.\n\nJane Doe\n"),
+        (
+            {"From": "Systemadministrator <it@acme.example>", "Subject": "Umzug"},
+            "Mails konnten gestern nicht zugestellt werden, bitte nochmal senden.\n",
+        ),
+        ({"Return-Path": "<>"}, LETTER),
+        ({"X-Apple-Action": "MOVE_TO_FOLDER/INBOX"}, LETTER),
+        ({"Auto-Submitted": "no", "Received": "(qmail 12 invoked from network); 1 Oct 2026 10:00:00 -0000"}, LETTER),
+    ],
+)
+def test_case_95_people_who_write_about_a_bounce_or_sign_are_kept(headers, text):
+    assert judge(evidence(headers, text)).kind is None
+
+
+def test_case_95_a_signed_letter_with_the_returned_mail_attached_is_kept():
+    headers = {"Content-Type": "multipart/mixed; boundary=x", "Subject": "Your mail of yesterday"}
+    text = "Here is the mail that has been rejected by our filter. We have released it now.\n\nJane Doe\n"
+    assert judge(evidence(headers, text, parts=[RFC822], mime="multipart/mixed")).kind is None
 
 
 def test_case_95_a_person_who_asks_about_a_bounce_is_kept():

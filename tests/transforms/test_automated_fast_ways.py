@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dealmail.transforms import automated_evidence, automated_facts, automated_text_signals
+from dealmail.transforms import automated_evidence, automated_facts, automated_text_signals, bounce_words
 from dealmail.transforms.automated_evidence import Evidence, Fields, own_words, quote_start
 from dealmail.transforms.gmail_payload import Header
 from dealmail.transforms.headers import decode_fields
@@ -63,16 +63,16 @@ def test_quoted_lines_are_left_out(text):
 
 MARKED = st.lists(
     st.one_of(
-        st.sampled_from((*automated_facts._MARKS, "550 5.1.1", "550-5.1.1", "554 ", " 551 ", "5", "4.2.2", "a", " ", "\u0130", "\u212a", "\n", "٤")),
+        st.sampled_from((*bounce_words._MARKS, "550 5.1.1", "550-5.1.1", "554 ", " 551 ", "#5.1.1", "#4.2", "5", "4.2.2", "a", " ", "\u0130", "\u212a", "\n", "٤")),
         st.text(max_size=4),
     ),
     max_size=8,
 ).map("".join)  # fmt: skip
 
 
-@pytest.mark.parametrize("mark", automated_facts._MARKS)
+@pytest.mark.parametrize("mark", bounce_words._MARKS)
 def test_each_mark_is_seen(mark):
-    assert automated_facts._count_marks(f"a {mark.title()}b", code_alone=False) >= 1
+    assert bounce_words.count_marks(f"a {mark.title()}b", code_alone=False) >= 1
 
 
 @given(MARKED, ANY_CASE)
@@ -81,8 +81,8 @@ def test_each_mark_is_seen(mark):
 def test_the_marks_of_a_transcript_are_counted(text, change):
     text = change(text)
     lower = text.lower()
-    code = re.search(r"\b[45]\d\d[ -]+[45]\.\d\.\d|\b55[0-4] ", lower)
-    assert automated_facts._count_marks(text) == sum(mark in lower for mark in automated_facts._MARKS) + bool(code)
+    code = re.search(r"\b[45]\d\d[ -]+[45]\.\d\.\d|\b55[0-4] |#[45]\.[0-7]\.\d", lower)
+    assert bounce_words.count_marks(text) == sum(mark in lower for mark in bounce_words._MARKS) + bool(code)
 
 
 @given(st.text(alphabet="aB é'’-–—…“”.,_|/\\#%ß\u0130\ud800\n", max_size=60))
@@ -111,7 +111,7 @@ def test_fields_are_what_decoding_all_of_them_gives(raw):
 
 LINES = st.lists(
     st.sampled_from(
-        ("undeliverable", "smtp server", "user unknown", "delivery to x failed", "a@b.example", "550 5.1.1", "Hi Jane,", "I wrote", "from: a", "meeting at noon", "mail from:", "rcpt to:")
+        ("undeliverable", "smtp server", "user unknown", "delivery to x failed", "a@b.example", "550 5.1.1", "Hi Jane,", "I wrote", "from: a", "Jane Doe, CFO", "meeting at noon", "mail from:", "rcpt to:")
     ),
     max_size=6,
 ).map("\n".join)  # fmt: skip
@@ -126,6 +126,7 @@ REPORT = next(fact for fact in automated_facts.FACTS if fact.name == "bounce-rep
     st.sampled_from((frozenset(), frozenset({"message/rfc822"}))),
 )
 @example("undeliverable", "jane@acme.example", "Undeliverable: Pilot", "", frozenset())
+@example("undeliverable\nuser unknown\nJane Doe, CFO", "jane@acme.example", "Undeliverable: Pilot", "", frozenset())
 @example("user unknown\nsmtp server", "jane@acme.example", "Pilot", "", frozenset())
 @example("user unknown", "jane@acme.example", "Pilot", "", frozenset({"message/rfc822"}))
 @example("user unknown\na@b.example", "jane@acme.example", "Undeliverable: Pilot", "", frozenset())
@@ -134,19 +135,22 @@ def test_a_report_is_known_whatever_is_looked_at_first(text, author, subject, pa
     mail = Evidence(
         fields, (), Participant(author), (), (), subject, False, (), kinds, "text/plain", text=text, whole=text
     )
-    copy = automated_facts._COPY.search(text)
+    copy = bounce_words.COPY.search(text)
     own = text[: copy.start()] if copy else text
-    is_letter = bool(mail.greeted) or bool(automated_facts._FIRST_PERSON.search(own))
-    says_so = bool(automated_facts.BOUNCE_TEXT.search(text))
-    marks = automated_facts._count_marks(text)
+    says_so = bool(bounce_words.BOUNCE_TEXT.search(text))
+    marks = bounce_words.count_marks(text)
+    said = own.partition("@")[0] if marks >= 4 else own
+    is_letter = (
+        bool(mail.greeted)
+        or (author.startswith("jane") and "Jane" in own)
+        or bool(bounce_words.FIRST_PERSON.search(said))
+    )
     is_answer = subject.startswith("Re:")
     if author.startswith("postmaster") or path == "<>":
-        expected = (marks > 0 or says_so) and not mail.greeted
-    elif marks >= 4 and not mail.greeted:
-        expected = not is_answer
+        expected = ((marks > 0 or says_so) and not mail.greeted) or (marks > 0 and path == "<>")
     elif is_letter or is_answer:
         expected = False
-    elif author.startswith("mail@") and marks:
+    elif marks >= 4 or (author.startswith("mail@") and marks):
         expected = True
     elif subject.startswith("Undeliverable"):
         expected = says_so and (marks > 0 or bool(kinds) or "@" in own)
