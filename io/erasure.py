@@ -22,7 +22,7 @@ from . import listings, removal, schema
 from .correspondence import DatabaseCorrespondence
 from .database import Database
 from .key_sets import any_of
-from .tombstones import TombstoneKey, TombstoneKind
+from .tombstones import TombstoneKey, TombstoneKind, require_key
 from .vault import Digests
 
 _PAGE = 200
@@ -137,6 +137,7 @@ class Erasing:
 
         Raises:
             ErasureError: no such mailbox or user, or a time that is still to come.
+            VaultError: what was erased before is known by another key.
             StoreUnavailableError: the database cannot be reached; run it again.
         """
         values = self._tombstones(what)
@@ -190,9 +191,17 @@ class Erasing:
         """Set the tombstones; since when each stands. From now on no batch is settled that has not seen them."""
         team = schema.team.c.id
         connection.execute(sa.select(team).where(team == team_id).with_for_update())
+        require_key(connection, self._key, team_id)
         since = {value: self._now() for _, value in values}
         table = schema.tombstone.c
-        rows = []
+        rows: list[dict[str, Any]] = [
+            {
+                "team_id": team_id,
+                "kind": "key",
+                "digest": self._key.digest(team_id, "key", ""),
+                "created_at": self._now(),
+            }
+        ]
         for kind, value in values:
             digest = self._key.digest(team_id, kind, value)
             if kind == "mailbox":  # it counts up to a time, which must cover what clocks that were ahead have dated

@@ -366,7 +366,7 @@ search_outbox = sa.Table(  # one row for an engagement whose newest version the 
 tombstone = sa.Table(  # keyed digests of what was erased and must not come back
     "tombstone", metadata,
     sa.Column("team_id", Key(), primary_key=True),
-    sa.Column("kind", sa.String(16), primary_key=True),  # address, domain, engagement, mailbox, before
+    sa.Column("kind", sa.String(16), primary_key=True),  # address, domain, engagement, mailbox, before, key
     sa.Column("digest", Key(64), primary_key=True),
     sa.Column("created_at", UtcDateTime, nullable=False),
 )  # fmt: skip

@@ -11,9 +11,11 @@ import sqlalchemy as sa
 
 from ..transforms.domains import crm_address
 from . import schema
-from .vault import Digests
+from .database import Database
+from .vault import Digests, VaultError
 
-TombstoneKind = Literal["address", "domain", "engagement", "mailbox", "before"]
+TombstoneKind = Literal["address", "domain", "engagement", "mailbox", "before", "key"]
+"""`key` keeps nothing out: it is set beside a team's first, and shows later whether they can still be recognised."""
 _TABLE = schema.tombstone
 
 
@@ -33,6 +35,31 @@ class TombstoneKey:
         labels = address.rpartition("@")[2].split(".")
         found.extend(("domain", self.digest(team_id, "domain", ".".join(labels[i:]))) for i in range(len(labels)))
         return found
+
+
+def require_key(connection: sa.Connection, key: TombstoneKey, team_id: str | None = None) -> None:
+    """See that the tombstones (of one team) were made with `key`: with another they would keep nothing out, and nobody would notice.
+
+    Raises:
+        VaultError: they were not.
+    """
+    query = sa.select(_TABLE.c.team_id, _TABLE.c.digest).where(_TABLE.c.kind == "key")
+    query = query if team_id is None else query.where(_TABLE.c.team_id == team_id)
+    if any(digest != key.digest(team, "key", "") for team, digest in connection.execute(query)):
+        raise VaultError(
+            "what was erased is known by another key than the last one of the list (--token_key): put that one back at its end"
+        )
+
+
+def check_key(database: Database, key: TombstoneKey) -> None:
+    """`require_key` for the tombstones of all teams.
+
+    Raises:
+        VaultError: some were made with another key.
+        StoreUnavailableError: the database cannot be reached.
+    """
+    with database.reading() as connection:
+        require_key(connection, key)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,6 +36,7 @@ from ..io.quota import Quota, keep_limits
 from ..io.register import Helping, Register
 from ..io.search import SearchIndex, open_index
 from ..io.settlements import DatabaseSettlements
+from ..io.tombstones import TombstoneKey, check_key
 from ..io.vault import Digests, Vault, read_keys
 from ..transforms.errors import GmailUnavailableError
 from .build import Edges
@@ -156,8 +157,10 @@ class OpenEdges:
 
     @functools.cached_property
     def settlements(self) -> DatabaseSettlements:
-        """Transaction 2."""
-        return DatabaseSettlements(self.database, utc_now, Digests(self.keys))
+        """Transaction 2. With a key that does not know what was erased it would bring that back, so it is refused."""
+        digests = Digests(self.keys)
+        check_key(self.database, TombstoneKey(digests))
+        return DatabaseSettlements(self.database, utc_now, digests)
 
     @functools.cached_property
     def outbox(self) -> Outbox:
@@ -314,13 +317,13 @@ def check(options: JobOptions) -> None:
         SchemaError: the database has another schema; the text names the command that mends it.
         StoreUnavailableError: the database cannot be reached.
         SecretNotFoundError: a named secret cannot be read.
-        VaultError: the key is too short.
+        VaultError: the key is too short, or not the one by which erased mail is known.
     """
     opened = open_edges(options)
     if options.search_password:
         secret_refs.resolve(options.search_password)
     if options.oauth_client:
         GoogleSettings(options.gmail_endpoint or GOOGLE, options.oauth_client).client()
-    _ = opened.keys
+    _ = opened.settlements  # with the database and the keys
     with opened.database.reading() as connection:
         connection.execute(sa.text("select 1"))

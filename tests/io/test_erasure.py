@@ -13,7 +13,8 @@ from dealmail.io import listings, mailboxes, schema
 from dealmail.io.crm_import import search_terms
 from dealmail.io.erasure import Erasing, Erasure, ErasureError
 from dealmail.io.scrub import scrub
-from dealmail.io.vault import Digests
+from dealmail.io.tombstones import TombstoneKey, check_key
+from dealmail.io.vault import Digests, VaultError
 from dealmail.transforms import decisions
 from dealmail.transforms.records import Decision, MailText, Participant, SeenCopy
 
@@ -156,6 +157,22 @@ def test_an_erased_mailbox_leaves_shared_mail_to_the_others(sales: Any, mail: An
         ]
     )
     assert [sales.ledger.explain(box, one).rule for one in ("n1", "n2", "n3")] == ["erased", "erased", "customer"]
+
+
+def test_a_key_that_does_not_know_what_was_erased_is_refused(sales: Any, erasing: Erasing) -> None:
+    """After a rotation the older key looks like one that may go; without it all tombstones would be blind."""
+    rotated, lost = (
+        (b"a newer key, 32 bytes long......", *old) for old in ((b"a key for tests, 32 bytes long..",), ())
+    )
+    check_key(sales.database, TombstoneKey(Digests(lost)))  # nothing was erased yet
+    erasing.erase(Erasure("t1", person="kim@gone.example"))
+    check_key(sales.database, TombstoneKey(Digests(rotated)))
+    before = sales.dump(schema.tombstone)
+    with pytest.raises(VaultError, match="put that one back"):
+        check_key(sales.database, TombstoneKey(Digests(lost)))
+    with pytest.raises(VaultError, match="put that one back"):
+        Erasing(sales.database, sales.clock, Digests(lost)).erase(Erasure("t1", person="lee@stays.example"))
+    assert sales.dump(schema.tombstone) == before
 
 
 def test_retention_removes_what_is_too_old(sales: Any, mail: Any, erasing: Erasing, clock: Any) -> None:

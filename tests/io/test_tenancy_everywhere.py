@@ -75,7 +75,7 @@ NOT_A_TEAMS: dict[str, str] = {
         (
             "chores.DatabaseChores.do", "chores.DatabaseChores.due", "chores.DatabaseChores.next_due", "crm.crm_stamps", "endings.left_over", "index_check.rebuild", "mailboxes.count", "migrate.check_schema", "migrate.current", "migrate.open_database",
             "migrate.upgrade", "outbox.Outbox.drain", "quota.keep_limits", "quota.kept_limits", "outbox.Outbox.next_due", "register.Register.due", "register.Register.next_due",
-            "register.Register.touched", "relink.behind", "scrub.scrub", "vault.rotate",
+            "register.Register.touched", "relink.behind", "scrub.scrub", "tombstones.check_key", "vault.rotate",
         ),
         WHOLE,
     ),
@@ -311,6 +311,7 @@ CALLS: dict[str, Callable[[Two], Any]] = {
     "team_settings.change_setting": lambda w: team_settings.change_setting(w.database, w.me, "retention_days", 9),
     "team_settings.read_settings": lambda w: team_settings.read_settings(w.database, w.me),
     "tombstones.any_standing": lambda w: w.write(lambda c: tombstones.any_standing(c, [w.me])) and pytest.fail("the other team's"),
+    "tombstones.require_key": lambda w: w.write(lambda c: tombstones.require_key(c, TombstoneKey(DIGESTS), w.me)),
     "tombstones.standing": lambda w: w.write(
         lambda c: tombstones.standing(c, [w.me], [TombstoneKey(DIGESTS).digest(team, "domain", "gone.example") for team in TEAMS])
     ),
