@@ -176,8 +176,9 @@ def test_a_missing_folder_is_noticed_before_anything_starts(tmp_path):
         require_tools(options)
 
 
-def test_help_names_every_option_in_its_group():
+def test_help_explains_every_option_and_names_the_groups():
     text = make_parser().format_help()
+    assert [action.dest for action in make_parser()._actions if not action.help] == []
     for group in ("stores:", "Gmail and sign-in:", "push notifications:", "engine:", "Gmail's quota"):
         assert group in text
     for option in ("--database", "--search", "--subscription", "--runner", "--once", "--quota_get"):

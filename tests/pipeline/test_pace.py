@@ -33,6 +33,14 @@ def test_it_stays_within_its_bounds(passes: list[tuple[float, int]]) -> None:
         assert pace.least <= pace.old_messages <= pace.most
 
 
+@pytest.mark.parametrize(("seconds", "bound"), [(0.001, "most"), (100.0, "least")])
+def test_it_reaches_its_bounds_and_goes_no_further(seconds: float, bound: str) -> None:
+    pace = Pace()
+    for _ in range(50):
+        pace.note(seconds, pace.old_messages)
+    assert pace.old_messages == getattr(pace, bound)
+
+
 def test_passes_without_much_mail_say_nothing() -> None:
     pace = Pace()
     for _ in range(10):

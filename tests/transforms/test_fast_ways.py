@@ -231,6 +231,12 @@ def test_nothing_is_hidden_where_no_attribute_says_so(html):
         assert html_text._convert(html, ["[hidden]"]) == html_text._convert(html, [])
 
 
+def test_most_html_is_told_to_hide_nothing():
+    html = "<html><body><p class=x style='color:red' aria-label=hidden>That no attribute of these hides is seen at once.</p></body></html>"
+    assert not html_hidden.has_hidden_attribute(html)
+    assert html_hidden.has_hidden_attribute(html.replace("class=x", "hidden"))
+
+
 @given(st.text(alphabet="On ,12<b@x>", max_size=40))
 def test_attributions_in_english(start):
     if start.strip():
