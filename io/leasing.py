@@ -101,7 +101,9 @@ class Leasing:
                 return []
             refused = self._refused(connection, current, now)
             blocked_for = self._meet_mailbox_errors(current, refused)
-            is_tried = current.state in BLOCKED and self._is_being_read(connection, current.id, now)
+            if current.state in BLOCKED and self._is_being_read(connection, current.id, now):
+                mailboxes.look_soon(connection, current.id, now + _LOOK_AFTER_RETRY)
+                return []  # what comes of those says whether it is over
             if (until := refused.get(GmailQuotaError.__name__, _NEVER).until) is not None:
                 # Gmail refused a message of this mailbox for quota: asking for others would only be refused, too.
                 self.set_state(connection, current, "quota_delayed", GmailQuotaError.__name__, until)
@@ -112,11 +114,14 @@ class Leasing:
             surplus = [claim.gmail_id for claim in claimed[granted:]]
             set_rows(connection, current, surplus, lease=None, lease_until=None, leases=_message.leases - 1)
             del claimed[granted:]
-            if blocked_for or is_tried:
-                self._try_again(
-                    connection, current, blocked_for if claimed else [], None if live_only and not claimed else now
-                )
-                return claimed  # what comes of these messages says whether it is over
+            if blocked_for and (claimed or not live_only):
+                self._try_again(connection, current, blocked_for)
+            if blocked_for and (
+                claimed or live_only
+            ):  # and else its old mail waits for a turn, which blocked ones have none of
+                if claimed:
+                    mailboxes.look_soon(connection, current.id, now + _LOOK_AFTER_RETRY)
+                return claimed
             if live_only and current.state_reason == PACED:
                 return claimed  # the old mail's pause goes on
             paced = (
@@ -171,17 +176,12 @@ class Leasing:
         return connection.scalar(leased.limit(1)) is not None
 
     @staticmethod
-    def _try_again(
-        connection: sa.Connection, current: MailboxRow, names: Sequence[str], look_after: dt.datetime | None
-    ) -> None:
-        """Forget these refusals of a blocked mailbox's messages, some of which are being asked for again, and look at it soon."""
-        if names:
-            again = sa.update(schema.message).where(
-                _message.mailbox_id == current.id, _message.state == "pending", _message.error_class.in_(names)
-            )
-            connection.execute(again.values(not_before=None, phase=None, error_class=None))
-        if look_after is not None:
-            mailboxes.look_soon(connection, current.id, look_after + _LOOK_AFTER_RETRY)
+    def _try_again(connection: sa.Connection, current: MailboxRow, names: Sequence[str]) -> None:
+        """Forget these refusals of a blocked mailbox's messages, which are being asked for again."""
+        again = sa.update(schema.message).where(
+            _message.mailbox_id == current.id, _message.state == "pending", _message.error_class.in_(names)
+        )
+        connection.execute(again.values(not_before=None, phase=None, error_class=None))
 
     def _take(
         self,

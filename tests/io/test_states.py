@@ -299,3 +299,50 @@ def test_a_wrong_oauth_client_costs_no_quota_and_no_consent_and_mends_without_a_
     gmails.advance(seconds=10)
     gmails.sync(alice, claims=claims)
     assert (gmails.outcomes(alice), gmails.row(alice).state_reason) == ({new: "customer"}, "")
+
+
+def test_a_blocked_mailbox_whose_messages_are_being_tried_has_no_more_leased_and_is_live_when_they_are_read(
+    gmails: Any,
+) -> None:
+    alice = gmails.connect("alice")
+    gmails.sync(alice)
+    mails = [gmails.deliver(alice, f"Offer {n}") for n in range(6)]
+    claims = gmails.claims(batch=2)
+    refuse(gmails, alice, Row("messages.get", 403, "domainPolicy", "", "admin_blocked", ""))
+    gmails.settle(gmails.claim(alice, "push", claims))
+    assert gmails.claim(alice, "push", claims) == []
+    assert gmails.row(alice).state == "admin_blocked"
+    gmails.client.set_faults()
+    gmails.advance(minutes=33)
+    tried = gmails.claim(alice, "poll", claims)
+    assert len(tried) == 2
+    gmails.advance(seconds=2.1)
+    assert [due.mailbox_id for due in gmails.register.due(gmails.clock())] == [alice]
+    assert gmails.claim(alice, "poll", claims) == []  # a slow reading
+    assert gmails.row(alice).state == "admin_blocked"
+    gmails.settle(tried)
+    gmails.advance(seconds=2.1)
+    assert len(gmails.claim(alice, "poll", claims)) == 2
+    assert gmails.row(alice).state == "live"
+    gmails.advance(seconds=121)
+    gmails.sync(alice, "work", claims)
+    assert gmails.outcomes(alice) == dict.fromkeys(mails, "customer")
+
+
+def test_old_mail_of_a_blocked_mailbox_gets_its_turn_again(gmails: Any) -> None:
+    """As the local service reads: old mail in turns, of which a blocked mailbox has none."""
+    alice = gmails.connect("alice")
+    mails = [gmails.deliver(alice, age=1 + n) for n in range(3)]
+    claims = gmails.claims()
+
+    refuse(gmails, alice, Row("messages.get", 403, "domainPolicy", "", "admin_blocked", ""))
+    gmails.settle(gmails.claim(alice, "poll", claims))
+    assert gmails.claim(alice, "work", claims) == []
+    assert gmails.row(alice).state == "admin_blocked"
+    gmails.client.set_faults()
+    gmails.advance(minutes=33)
+    for _ in range(20):
+        for due in gmails.register.due(gmails.clock(), 10):
+            gmails.settle(claims.claim(due))
+        gmails.advance(seconds=10)
+    assert gmails.outcomes(alice) == dict.fromkeys(mails, "customer")
