@@ -320,6 +320,9 @@ class _Import:
         shelves = [] if self._whole_window else sorted({shelf_of(term) for term in self._terms})
         if len(found) * len(queries) > MAX_LISTINGS:
             queries = [""]
+        # Whoever has asked for a page of a walk that begins anew below must not note it as that walk's next, or last, one.
+        windowed = sa.and_(mailbox.team_id == self._team_id, mailbox.window_from.is_not(None))
+        self._connection.execute(sa.update(schema.mailbox).where(windowed).values(cursor_seq=mailbox.cursor_seq + 1))
         for mailbox_id, is_awake in found:
             row = mailboxes.read(self._connection, mailbox_id)
             assert row.window_from is not None

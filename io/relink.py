@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -13,6 +13,10 @@ from ..transforms.crm_directory import CrmDirectory
 from ..transforms.records import Link, Participant
 from . import closed_deals, removal, schema
 from .database import Database
+
+UNDER_WAY: Final = 0
+ONCE_MORE: Final = -1
+"""What `team.relinked_version` says while stored mail is being linked anew; and where mail was linked by an older CRM meanwhile."""
 
 _PAGE = 500
 _ROLES = {"from": 0, "to": 1, "cc": 2}
@@ -32,20 +36,25 @@ def behind(database: Database) -> list[str]:
 def relink(database: Database, directory: CrmDirectory, now: Callable[[], dt.datetime]) -> int:
     """Bring the links of all stored mail of the directory's team to what it says; how many engagements changed.
 
-    Mail that no longer belongs to anybody keeps its place, without links. Works page by page, in short transactions.
+    Mail that no longer belongs to anybody keeps its place, without links. Works page by page, in short transactions. Where another
+    worker linked by another version meanwhile, be it one mail that it settled, the team stays behind: it is done once more.
 
     Raises:
         StoreUnavailableError: the database cannot be reached; what was done so far stays.
     """
     team_id, changed, after = directory.team_id, 0, ""
+    team = schema.team.c
+    begun = sa.update(schema.team).where(team.id == team_id).values(relinked_version=UNDER_WAY)
+    database.transaction(lambda c: c.execute(begun))
     while True:
         ids = _page(database, team_id, after)
         if not ids:
             break
         changed += database.transaction(lambda c, ids=ids: _relink_page(database, c, directory, ids, now()))  # type: ignore[misc]  # mypy does not infer a lambda with a default
         after = ids[-1]
-    team = schema.team.c
-    done = sa.update(schema.team).where(team.id == team_id, team.relinked_version < directory.version)
+    # A newer version that somebody else has finished may have been overwritten here since.
+    mine = sa.or_(team.relinked_version == UNDER_WAY, team.relinked_version > directory.version)
+    done = sa.update(schema.team).where(team.id == team_id, mine)
     database.transaction(lambda c: c.execute(done.values(relinked_version=directory.version)))
     return changed
 

@@ -80,7 +80,7 @@ team = sa.Table(
     sa.Column("id", Key(), primary_key=True),
     sa.Column("name", sa.String(255), nullable=False, default=""),
     sa.Column("crm_version", _big, nullable=False, default=0),  # moves whenever a CRM or blocklist row changes
-    sa.Column("relinked_version", _big, nullable=False, default=0),  # of the CRM, by which stored mail was last linked
+    sa.Column("relinked_version", _big, nullable=False, default=0),  # of the CRM, by which stored mail was last linked; see io/relink.py
     sa.Column("settings", sa.JSON, nullable=False, default=dict),  # policies; see transforms/settings.py for the names
     sa.Column("created_at", UtcDateTime, nullable=False),
 )  # fmt: skip

@@ -17,10 +17,10 @@ import sqlalchemy as sa
 
 from ..transforms import decisions, retries
 from ..transforms.blocklist import Blocklist
-from ..transforms.claim_messages import CRM_RULES
+from ..transforms.claim_messages import CRM_RULES, SCORED_RULES
 from ..transforms.records import ChangedEngagements, CustomerMail, Decision, Failure, SeenCopy, Settleable
 from ..transforms.settings import TeamSettings
-from . import removal, schema
+from . import relink, removal, schema
 from .database import Database
 from .engagement_store import Engagement, EngagementStore
 from .keep_out import KeepOut
@@ -149,13 +149,14 @@ class DatabaseSettlements:
     def _outdated_decisions(items: dict[Key, Settleable], held: dict[Key, _Held], teams: dict[str, _Team]) -> list[Key]:
         """Messages that an outdated CRM kept out: they are read again, or a contact added meanwhile would miss them.
 
-        Only in the first leases of a message: a CRM that changes all the time must not hold it up for ever.
+        The look back for it passes over what is pending. Only in the first leases of a message: a CRM that changes all the time must
+        not hold it up for ever.
         """
         return [
             key
             for key, item in items.items()
             if isinstance(item, Decision)
-            and item.rule in CRM_RULES
+            and item.rule in CRM_RULES | SCORED_RULES
             and item.crm_version is not None
             and item.crm_version < teams[item.claim.team_id].crm_version
             and held[key].leases <= OUTDATED_LEASES
@@ -200,10 +201,14 @@ class DatabaseSettlements:
                 for item in items.values()
                 if isinstance(item, CustomerMail) and item.claim.team_id == team_id and item.crm_version is not None
             ]
-            if versions and min(versions) < team.relinked_version:
-                connection.execute(
-                    sa.update(schema.team).where(schema.team.c.id == team_id).values(relinked_version=min(versions))
-                )
+            oldest = min(versions, default=team.crm_version)
+            if oldest < team.relinked_version:
+                again = oldest
+            elif team.relinked_version == relink.UNDER_WAY and oldest < team.crm_version:
+                again = relink.ONCE_MORE  # its pages may have passed the place of this mail already
+            else:
+                continue
+            connection.execute(sa.update(schema.team).where(schema.team.c.id == team_id).values(relinked_version=again))
 
     # --- context: what later outbound mail overturns ---------------------------------------------------------------
     def _note_context(
