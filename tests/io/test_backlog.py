@@ -140,7 +140,7 @@ def test_a_suspect_comes_when_no_other_of_its_lane_is_free(sales: Any) -> None:
     assert suspect() == []
     assert len(sales.database.transaction(lambda c: sales.ledger.lease(c, row, 10, sales.clock()))) == 1
     assert suspect() == [f"{0:016x}"]
-    assert sales.ledger.progress(box).parked == 1
+    assert sales.ledger.explain(box, f"{1:016x}").outcome == "parked"
 
 
 def test_finished_walks_are_not_gone_through(sales: Any) -> None:
