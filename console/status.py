@@ -137,11 +137,11 @@ def told(row: dict[str, Any], now: dt.datetime) -> Iterable[str]:
     if row["parked"]:
         yield f"    {row['parked']} messages are parked: `dealmail retry --mailbox {row['mailbox']}` tries them again."
     if row["push"] == "failing":
-        yield f"    Push does not work ({row['watch_error']}); the mailbox is polled every 15 minutes all the same."
+        yield f"    Push does not work ({row['watch_error']}); the mailbox is polled all the same."
     elif row["push"] == "silent":
         yield "    Polling found mail that no push announced for half an hour: look at the Pub/Sub topic and its permissions."
     elif row["push"] in {"off", "expired"} and state == "live":
-        yield "    No push is set up: new mail is found by polling, every 15 minutes."
+        yield "    No push is set up: new mail is found by polling."
     if checked := row["search_check"]:
         yield (
             f"    Its first sync asked Gmail's search, which did not find {checked['unseen']} messages: of {checked['sampled']} of "

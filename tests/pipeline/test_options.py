@@ -1,6 +1,7 @@
 """Options: defaults are the embedded run, and each bad one is refused in one line that shows it and the way out."""
 
 import os
+import pathlib
 import pickle
 
 import pytest
@@ -125,6 +126,11 @@ def test_neither_does_the_consoles_word_for_it(url):
 
 def test_a_key_that_a_kms_wrapped_is_a_name_too():
     assert parse(["--token_key=kms:projects/p/key:file:wrapped"])[0].token_key == "kms:projects/p/key:file:wrapped"
+
+
+def test_the_page_about_running_names_every_variable():
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "running.md").read_text(encoding="utf-8")
+    assert [name for name in VARIABLES.values() if name not in page] == []
 
 
 def test_help_shows_no_value_of_the_environment(monkeypatch):
