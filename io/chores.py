@@ -17,8 +17,8 @@ import sqlalchemy as sa
 
 from ..transforms.errors import DealmailError
 from . import schema
-from .claims import next_poll
 from .database import Database
+from .poll_times import next_poll
 
 _log = logging.getLogger(__name__)
 

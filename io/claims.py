@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import hashlib
 import logging
 import random
 import re
@@ -40,6 +39,7 @@ from .ledger import BLOCKED, PENDING_AGAIN, RESTING, Ledger
 from .ledger_changes import apply, ledger_rows, reopen_before_window, reopen_by_crm, reopen_personal, set_rows
 from .listings import Listing
 from .mailboxes import Mailboxes, MailboxRow, UnknownMailboxError
+from .poll_times import next_poll
 from .quota import Quota
 from .refusals import Refusals, wait_after
 from .secret_refs import SecretNotFoundError
@@ -80,24 +80,6 @@ class ClaimSettings(LeaseSettings):
             raise ValueError("poll_interval and look_back must be positive, overlap must not be negative")
         if self.topic and not re.fullmatch(r"projects/[^/]+/topics/[^/]+", self.topic):
             raise ValueError(f"topic {self.topic!r}: write projects/PROJECT/topics/TOPIC")
-
-
-POLL_SLOTS: Final = 60
-"""Moments of an interval at which mailboxes are polled: those of one moment share a pass, which costs as much for one as for ten."""
-
-
-def next_poll(
-    mailbox_id: str, after: dt.datetime, interval: dt.timedelta, slots: int | None = POLL_SLOTS
-) -> dt.datetime:
-    """The first of the mailbox's poll times later than `after`: every `interval`, at an offset hashed from its id.
-
-    So the polls of many mailboxes spread evenly, and a restart does not gather them. The offset is one of `slots`, or any.
-    """
-    seconds = interval.total_seconds()
-    share = int.from_bytes(hashlib.sha256(mailbox_id.encode()).digest()[:6], "big") / 2**48
-    offset = (share if slots is None else (int(share * slots) + 0.5) / slots) * seconds
-    ahead = (offset - after.timestamp()) % seconds
-    return after + dt.timedelta(seconds=ahead if ahead > 1e-3 else seconds)
 
 
 class GmailClaims:

@@ -116,12 +116,10 @@ class Leasing:
             del claimed[granted:]
             if blocked_for and (claimed or not live_only):
                 self._try_again(connection, current, blocked_for)
-            if blocked_for and (
-                claimed or live_only
-            ):  # and else its old mail waits for a turn, which blocked ones have none of
-                if claimed:
-                    mailboxes.look_soon(connection, current.id, now + _LOOK_AFTER_RETRY)
-                return claimed
+            if blocked_for and claimed:
+                mailboxes.look_soon(connection, current.id, now + _LOOK_AFTER_RETRY)
+            if blocked_for and (claimed or live_only):
+                return claimed  # still blocked; but without either its old mail needs a turn, and the blocked have none
             if live_only and current.state_reason == PACED:
                 return claimed  # the old mail's pause goes on
             paced = (

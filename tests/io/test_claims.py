@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dealmail.io import listings, schema
-from dealmail.io.claims import ClaimSettings, next_poll
+from dealmail.io.claims import ClaimSettings
 from dealmail.io.google_signin import store_credential
+from dealmail.io.poll_times import next_poll
 from dealmail.io.quota import QuotaLimits
 from dealmail.io.refusals import pause_after, wait_after
 from dealmail.transforms.errors import GmailQuotaError, GmailUnavailableError

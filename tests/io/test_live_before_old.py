@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from dealmail.io import schema
-from dealmail.io.claims import POLL_SLOTS, next_poll
+from dealmail.io.poll_times import POLL_SLOTS, next_poll
 from dealmail.io.register import Register
 from dealmail.pipeline import edges
 from dealmail.pipeline.options import JobOptions
