@@ -56,6 +56,7 @@ class Settings:
     gmail_endpoint: str = ""
     oauth_client: str = ""
     typed: set[str] = dataclasses.field(default_factory=set)
+    _looked_at: set[pathlib.Path] = dataclasses.field(default_factory=set, init=False, repr=False)
 
     def spec(self) -> DatabaseSpec:
         """Where the database is.
@@ -77,7 +78,7 @@ class Settings:
         Raises:
             BadInputError: there is something else under that name.
         """
-        return _sqlite_file(self.spec().url, "--database")
+        return self._sqlite_file(self.spec().url, "--database")
 
     def search_spec(self) -> SearchSpec:
         """Where the search index is: as given, else full text in the SQLite database's own file.
@@ -98,8 +99,29 @@ class Settings:
             )
         except ValueError as error:
             raise BadInputError(str(error)) from None
-        _sqlite_file(spec.url, "--search")
+        self._sqlite_file(spec.url, "--search")
         return spec
+
+    def _sqlite_file(self, url: str, option: str) -> pathlib.Path | None:
+        import sqlalchemy as sa
+
+        from ..io.database import is_sqlite_file
+
+        parsed = sa.engine.make_url(url)
+        if parsed.drivername != "sqlite" or not parsed.database:
+            return None
+        file = pathlib.Path(parsed.database)
+        try:
+            if file in self._looked_at:
+                return file
+            # Once only, before it is open: to close a file drops all locks that this process has on it, SQLite's own among them, and
+            # another process would then take the write-ahead log away.
+            self._looked_at.add(file)
+            if file.exists() and not is_sqlite_file(file):
+                raise BadInputError(f"{file} is no SQLite database; name another with {option}")
+        except OSError as error:
+            raise BadInputError(f"{file}: {error.strerror}") from None
+        return file
 
     @contextlib.contextmanager
     def open_database(self, *, create: bool = False) -> Iterator[Database]:
@@ -152,23 +174,6 @@ class Settings:
         if not teams:
             raise BadInputError("there is no team yet; `dealmail crm import FILE` makes it")
         raise BadInputError(f"which team? say --team with one of: {', '.join(teams)}")
-
-
-def _sqlite_file(url: str, option: str) -> pathlib.Path | None:
-    import sqlalchemy as sa
-
-    from ..io.database import is_sqlite_file
-
-    parsed = sa.engine.make_url(url)
-    if parsed.drivername != "sqlite" or not parsed.database:
-        return None
-    file = pathlib.Path(parsed.database)
-    try:
-        if file.exists() and not is_sqlite_file(file):
-            raise BadInputError(f"{file} is no SQLite database; name another with {option}")
-    except OSError as error:
-        raise BadInputError(f"{file}: {error.strerror}") from None
-    return file
 
 
 def _note(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
