@@ -5,8 +5,9 @@ FROM python:3.11-slim AS base
 COPY --from=apache/beam_python3.11_sdk:2.77.0 /opt/apache/beam /opt/apache/beam
 
 WORKDIR /opt/dealmail
-COPY requirements/lock.txt requirements/lock.txt
-RUN pip install --no-cache-dir --require-hashes -r requirements/lock.txt
+# The lock without what only developers need.
+COPY requirements/image.txt requirements/image.txt
+RUN pip install --no-cache-dir --require-hashes -r requirements/image.txt
 
 COPY pyproject.toml setup.py README.md LICENSE run_pipeline.py ./
 COPY pipeline/ pipeline/

@@ -71,8 +71,11 @@ $(READY): requirements/lock.txt pyproject.toml setup.py | $(UV)
 	@$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $(READY)
 
-lock: $(UV) ## renew requirements/lock.txt from the ranges in pyproject.toml
-	@$(UV) pip compile -q pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade -o requirements/lock.txt
+COMPILE = $(UV) pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade
+
+lock: $(UV) ## renew requirements/lock.txt from the ranges in pyproject.toml, and image.txt, the image's part of it
+	@$(COMPILE) --extra dev -o requirements/lock.txt
+	@$(COMPILE) -c requirements/lock.txt -o requirements/image.txt
 
 clean: ## remove the environment and what runs left behind
 	@rm -rf $(VENV) .uv build *.egg-info var .pytest_cache .mypy_cache .ruff_cache .hypothesis

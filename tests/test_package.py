@@ -110,6 +110,18 @@ def test_the_image_is_built_from_files_that_are_there() -> None:
     assert f"sdk:{version} " in dockerfile, f"the worker's boot program must be of Beam {version}"
 
 
+def test_the_image_has_the_locked_versions_and_no_tools_of_developers() -> None:
+    def pinned(name: str) -> set[str]:
+        lines = (CHECKOUT / "requirements" / name).read_text().splitlines()
+        return {line.split()[0] for line in lines if "==" in line.partition(";")[0] and not line.startswith((" ", "#"))}
+
+    locked, image = pinned("lock.txt"), pinned("image.txt")
+    assert image < locked
+    names = {line.partition("==")[0] for line in image}
+    assert {"apache-beam", "sqlalchemy", "pymysql", "elasticsearch"} <= {name.partition("[")[0] for name in names}
+    assert not names & {"pytest", "hypothesis", "atheris", "ruff", "mypy"}
+
+
 def test_a_worker_starts_in_the_image_as_its_own_user() -> None:
     """Beam's boot program ends at once where it cannot make a virtual environment and is not told to do without."""
     words = [line.split() for line in (CHECKOUT / "Dockerfile").read_text().splitlines()]
