@@ -91,7 +91,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         os.kill(pid, signal.SIGTERM)
     end = time.monotonic() + 30
     while any(_running(pid) for pid in pids) and time.monotonic() < end:
-        time.sleep(0.05)  # servers are ending: processes of their own
+        time.sleep(0.05)  # no children of this process, so nothing but asking tells when they have ended
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -190,7 +190,7 @@ def _server(kind: str) -> Address:
             while not ready.exists():
                 if keeper.poll() is not None and not ready.exists():
                     pytest.fail(f"{kind} could not be kept running:\n{(folder / f'{kind}.log').read_text()[-2000:]}")
-                time.sleep(0.05)  # the server is starting: a process of its own
+                time.sleep(0.05)  # another process, perhaps of another worker's, writes the file when its server is up
     answer = json.loads(ready.read_text())
     if "unavailable" in answer:
         (folder / f"{kind}.pid").unlink(missing_ok=True)

@@ -318,7 +318,7 @@ class Scenario:
                 self._kill()
                 self._advance(self._chance.choice([0, 2, 125]))
                 self._start(self._fuse())
-            time.sleep(0.01)  # the jobs are real processes: they need real time
+            time.sleep(0.01)  # jobs are real processes: how often each looked around is seen only by asking
         if self._restless_moves:
             self._allow_more(self._minute())  # which another minute may have become meanwhile
 
@@ -434,7 +434,7 @@ class Scenario:
                 with database.reading() as connection:
                     if connection.execute(held.limit(1)).first():
                         return
-                time.sleep(0.001)  # the job is a real process: it needs real time
+                time.sleep(0.001)  # a real process takes the lease: no clock of ours moves it, the row alone tells
 
     def _import_crm(self) -> None:
         if self.truth.late_domain_known:

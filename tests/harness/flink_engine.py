@@ -137,7 +137,7 @@ class FlinkEngine:
         while time.monotonic() < end and self._server.poll() is None:
             if found := JOB_SERVICE.search(self._log.read_text(errors="replace")):
                 return int(found[1])
-            time.sleep(0.1)  # a JVM is starting: a process of its own
+            time.sleep(0.1)  # a JVM starts in real time, and tells its port in its log alone
         raise AssertionError(f"no Flink: {self._log.read_text(errors='replace')[-2000:]}")
 
     def _start_pool(self, env: dict[str, str], seconds: float = 240) -> None:
@@ -153,5 +153,5 @@ class FlinkEngine:
                 )
             with contextlib.suppress(OSError), socket.create_connection(("localhost", self._pool_port), 1):
                 return
-            time.sleep(0.1)  # Python is starting: a process of its own
+            time.sleep(0.1)  # the pool starts in real time, and says nothing when it listens
         raise AssertionError(f"no worker pool: {log.read_text(errors='replace')[-2000:]}")

@@ -63,7 +63,7 @@ def running_emulator(folder: pathlib.Path) -> Iterator[str]:
                 break
             assert process.poll() is None, f"no emulator: {(folder / 'emulator.log').read_text()[-1000:]}"
             assert time.monotonic() < end, "the emulator does not listen"
-            time.sleep(0.05)  # a JVM is starting: a process of its own
+            time.sleep(0.05)  # a JVM starts in real time, and is up when it takes a connection
         yield f"127.0.0.1:{port}"
     finally:
         with contextlib.suppress(ProcessLookupError):
