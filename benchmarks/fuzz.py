@@ -1,7 +1,7 @@
 """Fuzzing of everything that reads foreign bytes: `make fuzz`, or python -m benchmarks.fuzz [--minutes 10] [--target NAME].
 
 First atheris (guided by coverage; Linux on x86-64), each target in a process of its own, then hypothesis, which knows what the
-inputs look like. A message may take one second of CPU and 256 MB. The input that breaks a rule is printed, compressed, as base64; nothing else is.
+inputs look like. A message may take one second of CPU (process_seconds says when more) and 256 MB. The input that breaks a rule is printed, compressed, as base64; nothing else is.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import time
 import zlib
 
 from . import process_memory
+from .process_seconds import SECONDS, excess
 
 ROOT = pathlib.Path(__file__).parents[1]
 TARGETS = ("addresses", "body", "charsets", "gmail", "headers", "html")
-SECONDS = 1.0
 MEGABYTES = 256
 COUNTED = 3
 """How many times as long a message may take while atheris counts every branch of the Python that reads it."""
@@ -38,8 +38,8 @@ MAX_INPUT = {
 _WATCHED = ("dealmail.transforms", "bs4", "email", "html", "quotequail", "publicsuffixlist", "idna")
 
 
-def check(name: str, data: bytes, seconds_allowed: float = SECONDS) -> None:
-    """Run one target on one input.
+def check(name: str, data: bytes, times: float = 1) -> None:
+    """Run one target on one input, which may take `times` what one message may.
 
     Raises:
         AssertionError: too slow, or too much memory; and whatever the target raises.
@@ -47,11 +47,9 @@ def check(name: str, data: bytes, seconds_allowed: float = SECONDS) -> None:
     from tests.fuzz.targets import TARGETS as functions
 
     before = process_memory.forget_peak()
-    start = time.process_time()
-    functions[name](data)
-    seconds = time.process_time() - start
+    seconds = excess(lambda: functions[name](data), times)
     grown = process_memory.peak() - before
-    if seconds > seconds_allowed or grown > MEGABYTES:
+    if seconds or grown > MEGABYTES:
         shown = base64.b64encode(zlib.compress(data)).decode()
         msg = f"{name}: {seconds:.1f} s, {grown:.0f} MB for {len(data)} bytes, compressed: {shown}"
         raise AssertionError(msg)
@@ -74,9 +72,7 @@ def by_atheris(name: str, folder: pathlib.Path, limits: list[str]) -> None:
     for number, one in enumerate(SEEDS[name]):
         (folder / str(number)).write_bytes(one)
     more = ["-max_len=4096", "-timeout=30", "-rss_limit_mb=2048", f"-artifact_prefix={folder}/", str(folder)]
-    atheris.Setup(
-        [sys.argv[0], *limits, *more], lambda data: check(name, grown(data, MAX_INPUT[name]), COUNTED * SECONDS)
-    )
+    atheris.Setup([sys.argv[0], *limits, *more], lambda data: check(name, grown(data, MAX_INPUT[name]), COUNTED))
     atheris.Fuzz()
 
 

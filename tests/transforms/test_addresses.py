@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from email.utils import formataddr
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.process_seconds import excess
 from dealmail.transforms import addresses as module
 from dealmail.transforms.addresses import (
     MAX_NAME,
@@ -140,9 +140,7 @@ def test_case_45_too_many_recipients_are_bounded():
 )
 @pytest.mark.parametrize("tail", ["", " <a@x.example>", "é", '"', ">"])
 def test_case_45_a_hostile_field_takes_no_longer_than_a_second(unit, tail):
-    start = time.process_time()
-    parse_addresses(unit * (262_144 // len(unit)) + tail)
-    assert time.process_time() - start < 1
+    assert not excess(lambda: parse_addresses(unit * (262_144 // len(unit)) + tail))
 
 
 def test_case_46_case_trailing_dot_and_spaces_do_not_matter():
