@@ -60,7 +60,6 @@ class SampleRun:
     ids: dict[str, str]
     tmp: pathlib.Path
     exit_code: int | None
-    slowest_push_s: float
 
     def ledger_key(self, mailbox: str, key: str) -> tuple[str, str]:
         """(mailbox id, Gmail id) of a sample message."""
@@ -78,7 +77,6 @@ def sample_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SampleRun]:
         ids = load(world, sandbox.client)
         rig = JobRig(folder, sandbox)
         rig.opt_in(world.team_id, list(world.crm.values()), world.mailboxes)
-        slowest = 0.0
         with rig.running(*rig.pushed(), "--log_level=DEBUG", env={"TMPDIR": str(tmp)}) as job:
             rig.wait_until(rig.is_settled, 240, job)
             last: dict[str, float] = {}
@@ -86,15 +84,14 @@ def sample_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SampleRun]:
             for arrival in world.arrivals:
                 # Gmail drops a mailbox's notifications beyond one a second; then the next poll finds the mail, much later.
                 pause.wait(max(0.0, last.get(arrival.mailbox, 0.0) + 1.2 - time.monotonic()))
-                began = last[arrival.mailbox] = time.monotonic()
+                last[arrival.mailbox] = time.monotonic()
                 arrive(arrival, sandbox.client, ids)
                 key = mailbox_id(world.team_id, arrival.mailbox), ids[arrival.key]
                 if arrival.expected_outcome is None:
                     continue
                 rig.wait_until(lambda key=key: rig.decisions().get(key, (None,))[0] is not None, 60, job)
-                slowest = max(slowest, time.monotonic() - began)
             rig.wait_until(rig.is_settled, 60, job)
             job.terminate()
             job.wait(30)
-        yield SampleRun(world, rig, ids, tmp, job.returncode, slowest)
+        yield SampleRun(world, rig, ids, tmp, job.returncode)
         rig.close()
