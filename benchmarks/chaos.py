@@ -30,7 +30,8 @@ from dealmail.pipeline.options import JobOptions
 from dealmail.transforms.records import Tick
 
 from .scenarios import processes
-from .scenarios.play import Plan, Result, play
+from .scenarios.plan import Plan, Result
+from .scenarios.play import play
 
 
 def prepare(folder: pathlib.Path) -> pathlib.Path:
