@@ -19,7 +19,7 @@ from .ledger import BLOCKED, Ledger
 from .ledger_changes import set_rows
 from .listings import Listing
 from .mailboxes import Mailboxes, MailboxRow
-from .quota import Quota, room_in
+from .quota import LARGE_TEXTS, READ_AT_ONCE, Quota, room_in
 
 PACED: Final = "paced"
 """The state reason of a mailbox whose backfill waits for its own share of the quota; pushes do not wait with it."""
@@ -29,6 +29,9 @@ _BATCHES_UNDER_WAY: Final = 2
 
 _LOOK_AFTER_RETRY: Final = dt.timedelta(seconds=2)
 """When a mailbox that was blocked for its messages is looked at after these were asked for once more."""
+
+_ENOUGH: Final = READ_AT_ONCE + 2 * LARGE_TEXTS
+"""Messages a minute by which some have either room for their large texts, or enough others that give way (io/message_reader.py)."""
 
 _OUTAGES: Final = (TokenRefreshError.__name__, GmailUnavailableError.__name__)
 
@@ -191,9 +194,9 @@ class Leasing:
         old_messages: int | None,
     ) -> list[ClaimedMessage]:
         """Live mail, then old mail as far as its shares go, then a suspect. Few of the old may be under way at once."""
-        settings, cost, seconds = self._settings, self._limits.get, self._settings.lease_seconds
+        settings, seconds = self._settings, self._settings.lease_seconds
         used = self._quota.usage(connection, current.id, now)
-        room = min(settings.batch, room_in(self._limits, used, settings.live_share) // cost)
+        room = min(settings.batch, self._calls(room_in(self._limits, used, settings.live_share)))
         claimed = self._ledger.lease(connection, current, room, now, seconds, "live") if room > 0 else []
         if live_only:
             return claimed
@@ -201,7 +204,8 @@ class Leasing:
         is_tight = used.project + used.project_before > self._limits.project_minute * settings.backfill_share / 2
         contenders = mailboxes.count(connection, "first_sync") if is_tight else 0
         most_old = settings.batch if old_messages is None else min(settings.batch, old_messages)
-        old = min(most_old, room_in(self._limits, used, settings.backfill_share, contenders) // cost) - len(claimed)
+        share = room_in(self._limits, used, settings.backfill_share, contenders)
+        old = min(most_old, self._calls(share)) - len(claimed)
         most = _BATCHES_UNDER_WAY * settings.batch
         old = min(old, most - self._ledger.in_flight(connection, current, "backfill", most, now))
         if old > 0:
@@ -209,6 +213,16 @@ class Leasing:
         if not claimed and room > 0:
             claimed = self._ledger.lease_suspect(connection, current, now, seconds)
         return claimed
+
+    def _calls(self, units: int) -> int:
+        """How many messages `units` are enough for. Of a small quota the price of one's large texts is kept back.
+
+        Else a few that are read side by side would spend all of it on themselves, have nothing left for their texts, and come again
+        together, minute after minute. Where more are leased than are read side by side, those that wait give way.
+        """
+        calls = units // self._limits.get
+        is_small = self._limits.mailbox_minute * self._settings.live_share < _ENOUGH * self._limits.get
+        return min(calls, max(1, calls - LARGE_TEXTS)) if is_small else calls
 
     def _is_syncing(self, connection: sa.Connection, mailbox_id: str, walks: Sequence[Listing]) -> bool:
         if any(walk.kind in {"plan", "first_sync"} for walk in walks):

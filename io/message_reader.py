@@ -29,6 +29,7 @@ from ..transforms.errors import (
 from ..transforms.records import ClaimedMessage, Decision, Failure, FetchedMessage
 from .gmail import Gmail
 from .google_signin import GmailAccounts
+from .quota import LARGE_TEXTS, READ_AT_ONCE
 from .secret_refs import SecretNotFoundError
 from .vault import VaultError
 
@@ -44,10 +45,10 @@ class ReaderOptions:
     mailbox refused.
     """
 
-    per_mailbox: int = 5
+    per_mailbox: int = READ_AT_ONCE
     threads: int = 32
     text_cap: int = 4_000_000
-    text_parts: int = 4
+    text_parts: int = LARGE_TEXTS
     mailbox_pause: dt.timedelta = dt.timedelta(seconds=60)
 
     def __post_init__(self) -> None:

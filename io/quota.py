@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from collections.abc import Collection
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -18,6 +19,11 @@ SLOT_SECONDS = 10
 """Units are summed up over so long. Shorter: a minute is met more exactly, and there are more rows."""
 _SLOTS = 60 // SLOT_SECONDS
 _KEPT_SLOTS = 10 * _SLOTS
+
+LARGE_TEXTS: Final = 4
+"""So many texts of a message are read that Gmail hands out apart, each for the price of a message."""
+READ_AT_ONCE: Final = 5
+"""So many messages of a mailbox are read side by side: Gmail refuses more than a few requests at once for one user."""
 
 _TABLE = schema.quota_use
 

@@ -16,7 +16,8 @@ import sqlalchemy as sa
 
 from ..io import environment, secret_refs
 from ..io.database import DatabaseSpec
-from ..io.quota import QuotaLimits
+from ..io.leasing import LeaseSettings
+from ..io.quota import LARGE_TEXTS, QuotaLimits
 from ..io.search import SearchSpec
 from ..io.vault import KMS
 from .build import GraphOptions
@@ -110,6 +111,14 @@ class JobOptions:
         for name, (most, is_) in _AT_MOST.items():
             if getattr(self, name) > most:
                 raise OptionError(f"--{name}={getattr(self, name):g}: use {most:g} at the most" + (is_ and f" ({is_})"))
+        quota = self.quota
+        dearest = (1 + LARGE_TEXTS) * quota.get + quota.list + quota.history
+        least = math.ceil(dearest / LeaseSettings().live_share)
+        for name in ("mailbox_minute", "project_minute"):
+            if getattr(quota, name) < least:
+                raise OptionError(
+                    f"--quota_{name}={getattr(quota, name)}: use {least} or more, or a mail with large texts is never read"
+                )
         if self.runner not in RUNNERS:
             raise OptionError(f"--runner={self.runner}: use one of {', '.join(RUNNERS)}")
         embedded = self.database.url.startswith("sqlite")

@@ -361,11 +361,11 @@ def test_many_claims_at_once_lease_each_message_once(gmails: Any) -> None:
 # --- quota and refusals ----------------------------------------------------------------------------------------------
 def test_backfill_keeps_to_its_share_and_live_mail_goes_on(gmails: Any) -> None:
     alice = gmails.connect("alice")
-    for n in range(10):
-        gmails.deliver(alice, f"Offer {n}", age=n / 2 + 0.5)
-    claims = gmails.claims(QuotaLimits(mailbox_minute=150))
+    for n in range(20):
+        gmails.deliver(alice, f"Offer {n}", age=n / 4 + 0.5)
+    claims = gmails.claims(QuotaLimits(mailbox_minute=150, get=10))
     first = gmails.claim(alice, "poll", claims)
-    assert len(first) == 5  # 120 of 150 units: 1 + 5 for profile and list, 5 * 20
+    assert len(first) == 11  # 120 of 150 units: 1 + 5 for profile and list, 11 * 10
     assert gmails.claim(alice, "work", claims) == []
     row = gmails.row(alice)
     assert (row.state, row.state_reason) == ("first_sync", "paced")
@@ -375,7 +375,7 @@ def test_backfill_keeps_to_its_share_and_live_mail_goes_on(gmails: Any) -> None:
     assert [claim.gmail_id for claim in second] == [live]
     gmails.settle(first + second)
     gmails.advance(minutes=2)
-    assert len(gmails.claim(alice, "work", claims)) == 5
+    assert len(gmails.claim(alice, "work", claims)) == 9
 
 
 def test_the_projects_units_are_shared_by_all_mailboxes(gmails: Any) -> None:

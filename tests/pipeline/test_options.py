@@ -153,6 +153,8 @@ def test_help_shows_no_value_of_the_environment(monkeypatch):
         (["--poll_minutes=0"], "--poll_minutes=0"),
         (["--settle_batch=0"], "settle_batch is 0"),
         (["--quota_get=0"], "quota get=0"),
+        (["--quota_mailbox_minute=112"], "--quota_mailbox_minute=112: use 113 or more"),
+        (["--quota_project_minute=500", "--quota_get=100"], "--quota_project_minute=500: use 534 or more"),
         (["--no_such_option"], "--no_such_option"),
         (["--runner=FlinkRunner"], "mysql+pymysql"),
         (["--runner=DataflowRunner", "--database=mysql+pymysql://u@h/d", "--search=https://h:9200"], "--subscription"),
