@@ -193,11 +193,18 @@ class Leasing:
         live_only: bool,
         old_messages: int | None,
     ) -> list[ClaimedMessage]:
-        """Live mail, then old mail as far as its shares go, then a suspect. Few of the old may be under way at once."""
+        """Live mail, or else a live suspect by itself; then old mail as far as its shares go, or else an old suspect.
+
+        Few of the old may be under way at once.
+        """
         settings, seconds = self._settings, self._settings.lease_seconds
         used = self._quota.usage(connection, current.id, now)
         room = min(settings.batch, self._calls(room_in(self._limits, used, settings.live_share)))
         claimed = self._ledger.lease(connection, current, room, now, seconds, "live") if room > 0 else []
+        if not claimed and room > 0:
+            claimed = self._ledger.lease_suspect(connection, current, now, seconds, "live")
+            if claimed:
+                return claimed  # old mail comes with the next turn
         if live_only:
             return claimed
         # Of two minutes: when what was spent at once runs out at once, those who ask first must not take all of it again.
@@ -211,7 +218,7 @@ class Leasing:
         if old > 0:
             claimed += self._ledger.lease(connection, current, old, now, seconds, "backfill")
         if not claimed and room > 0:
-            claimed = self._ledger.lease_suspect(connection, current, now, seconds)
+            claimed = self._ledger.lease_suspect(connection, current, now, seconds, "backfill")
         return claimed
 
     def _calls(self, units: int) -> int:

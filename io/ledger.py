@@ -138,14 +138,15 @@ class Ledger:
         return claimed if claimed or lane else self.lease_suspect(connection, mailbox, now, lease_seconds)
 
     def lease_suspect(
-        self, connection: sa.Connection, mailbox: MailboxRow, now: dt.datetime, lease_seconds: float = 120
-    ) -> list[ClaimedMessage]:
-        """Lease one message that has lost leases before, by itself; none where there is none.
+        self, connection: sa.Connection, mailbox: MailboxRow, now: dt.datetime, lease_seconds: float = 120,
+        lane: Lane | None = None,
+    ) -> list[ClaimedMessage]:  # fmt: skip
+        """Lease one message (of `lane`, or live before backfill) that has lost leases before, by itself; none where there is none.
 
         A message leased `MAX_LEASES` times without any result is parked instead. In a lane where others are free they come first: no
         index knows the suspects, and to find one among all that wait takes seconds.
         """
-        for name in LANES:
+        for name in LANES if lane is None else (lane,):
             if self._claimable(connection, mailbox, name, 1, now):
                 continue
             while found := self._claimable(connection, mailbox, name, 1, now, suspects=True):

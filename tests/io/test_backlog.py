@@ -143,6 +143,21 @@ def test_a_suspect_comes_when_no_other_of_its_lane_is_free(sales: Any) -> None:
     assert sales.ledger.explain(box, f"{1:016x}").outcome == "parked"
 
 
+@pytest.mark.parametrize("live_only", [True, False])
+def test_a_live_suspect_does_not_wait_for_old_mail(sales: Any, live_only: bool) -> None:
+    box = synced(sales, "u")
+    pending(sales, box, range(200))
+    pending(sales, box, range(200, 202), lane=0, leases=SUSPECT_LEASES)
+    leasing = Leasing(sales.database, Quota(sales.database), LeaseSettings(), sales.clock, random.Random(1))
+
+    def lease() -> list[tuple[str, str]]:
+        claimed = leasing.lease(sales.mailboxes.get(box), live_only=live_only)
+        return [(claim.gmail_id, claim.lane) for claim in claimed]
+
+    assert [lease() for _ in range(2)] == [[(f"{n:016x}", "live")] for n in (201, 200)]
+    assert {lane for _, lane in lease()} == (set() if live_only else {"backfill"})
+
+
 def test_finished_walks_are_not_gone_through(sales: Any) -> None:
     boxes = [synced(sales, f"u{number}") for number in range(20)]
     register = Register(sales.database)
