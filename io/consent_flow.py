@@ -91,7 +91,7 @@ class SignIn:
         }  # fmt: skip
         with _Callback() as callback, _plain_http_to_loopback(self._settings.endpoint):
             flow = Flow.from_client_config(config, scopes=[SCOPE], redirect_uri=callback.uri)
-            url, _ = flow.authorization_url(
+            url, callback.state = flow.authorization_url(
                 access_type="offline", prompt="consent", include_granted_scopes="false", login_hint=mailbox.address
             )
             show(url)
@@ -247,18 +247,26 @@ class SignIn:
 
 
 class _Callback:
-    """A server on loopback that takes the one redirect Google's page ends with."""
+    """A server on loopback that takes the one redirect Google's page ends with: the one that shows `state`.
+
+    Any page that the browser has open can send it something; that must not end a consent.
+    """
+
+    state: str = ""
 
     def __enter__(self) -> _Callback:
         got = self._got = threading.Event()
         answers: list[str] = []
         self._answers = answers
+        callback = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
-                fits = "state" in query and ("code" in query or "error" in query)
-                page = f"<!doctype html><meta charset=utf-8><p>{html.escape(_DONE if 'code' in query else _NOT_DONE)}</p>".encode()
+                is_ours = bool(callback.state) and query.get("state") == [callback.state]
+                fits = is_ours and ("code" in query or "error" in query)
+                text = _DONE if fits and "code" in query else _NOT_DONE
+                page = f"<!doctype html><meta charset=utf-8><p>{html.escape(text)}</p>".encode()
                 self.send_response(200 if fits else 404)
                 self.send_header("Content-Type", "text/html; charset=utf-8")
                 self.send_header("Content-Length", str(len(page)))

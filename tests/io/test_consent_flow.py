@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import json
 import threading
+import urllib.error
+import urllib.parse
 import urllib.request
 from typing import Any
 
@@ -81,6 +83,22 @@ def test_what_goes_wrong_on_the_page_is_said_and_logged(gmails: Any, sign_in: An
     with pytest.raises(SignInError, match="nobody consented"):
         sign_in.consent(alice, "alice", lambda url: None, timeout=dt.timedelta(0))
     assert stored(gmails) == []
+
+
+def test_an_answer_to_another_question_does_not_end_a_consent(gmails: Any, sign_in: Any) -> None:
+    alice, answers = add(gmails, "alice"), []
+
+    def stray_pages_first(url: str) -> None:
+        asked = urllib.parse.parse_qs(urllib.parse.urlsplit(url).query)
+        for stray in ("", "?code=c", "?state=&code=c", "?state=other&code=c", "?state=other&error=access_denied"):
+            with pytest.raises(urllib.error.HTTPError) as refusal:
+                urllib.request.urlopen(asked["redirect_uri"][0] + stray)
+            answers.append((refusal.value.code, "may read" in refusal.value.read().decode()))
+        browse(url)
+
+    sign_in.consent(alice, "alice", stray_pages_first, timeout=SECONDS)
+    assert answers == [(404, False)] * 5
+    assert actions(gmails, alice) == [("granted", "")]
 
 
 def test_a_metadata_scope_poisons_a_grant() -> None:
