@@ -24,8 +24,9 @@ from google_auth_oauthlib.flow import Flow
 
 from ..transforms.errors import DealmailError, MailboxError, TransientError
 from . import mailboxes, opt_out, schema, search_plan
+from .account_names import same_account
 from .database import Database
-from .endings import Endings, same_account, waiting
+from .endings import Endings, waiting
 from .gmail import SCOPE, Profile
 from .gmail_errors import GmailRequestError
 from .google_signin import GmailAccounts, GoogleSettings, Kind, missing_scopes, store_credential

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from ..transforms.errors import DealmailError, TransientError
 from . import mailboxes, schema
+from .account_names import spellings
 from .database import Database
 from .google_signin import GmailAccounts, GoogleSettings, Kind
 from .ledger import When, passed
@@ -132,7 +133,7 @@ class Endings:
         query = (
             sa.select(box.import_on, held.kind)
             .join_from(schema.credential, schema.mailbox, box.id == held.mailbox_id)
-            .where(box.address.in_({one for address in addresses for one in _spellings(address)}))
+            .where(box.address.in_({one for address in addresses for one in spellings(address)}))
         )
         with self._database.reading() as connection:
             found = connection.execute(query).all()
@@ -155,15 +156,3 @@ def revoke(settings: GoogleSettings, token: str) -> tuple[str, bool]:
     if response.status in {200, 400}:
         return "", True
     return f"HTTP {response.status}", response.status < 500 and response.status != 429
-
-
-def same_account(address: str) -> str:
-    """`address` as Google compares accounts: in lower case, googlemail.com as gmail.com."""
-    local, at, domain = address.strip().lower().rpartition("@")
-    return f"{local}{at}{'gmail.com' if domain == 'googlemail.com' else domain}"
-
-
-def _spellings(address: str) -> list[str]:
-    """How the mailboxes of an account may be written."""
-    one = same_account(address)
-    return sorted({one, one.removesuffix("@gmail.com") + "@googlemail.com" if one.endswith("@gmail.com") else one})

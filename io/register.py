@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from ..transforms.records import DueMailbox, Lane
 from . import schema
+from .account_names import spellings
 from .database import Database
 from .ledger import BLOCKED, LANES, RESTING, When, free, passed
 from .mailboxes import CLOCK_SKEW, FAR
@@ -216,9 +217,10 @@ class Register:
     def touched(self, address: str, now: dt.datetime) -> list[DueMailbox]:
         """The mailboxes that a push for `address` (any case) concerns; notes the push. Unknown or off: none, no trace.
 
+        Google names an account its own way, which for googlemail.com may not be the team's.
         A mailbox that rests for a moment is looked at when its pause is over: this push will not come again.
         """
-        awake = sa.and_(_mailbox.address == address.strip().lower(), *_AWAKE)
+        awake = sa.and_(_mailbox.address.in_(spellings(address)), *_AWAKE)
         query = sa.select(_mailbox.team_id, _mailbox.id).where(awake).order_by(_mailbox.id)
         with self._database.reading() as connection:
             found = [DueMailbox(team_id, mailbox_id, "push") for team_id, mailbox_id in connection.execute(query)]

@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from consistency import amiss
 
 from dealmail.io import schema
+from dealmail.io.account_names import same_account
 from dealmail.io.audit import Audit
 from dealmail.io.consent_flow import SignIn, SignInError
-from dealmail.io.endings import same_account
 from dealmail.io.erasure import Erasing, Erasure
 from dealmail.io.google_signin import missing_scopes
 from dealmail.io.opt_out import forget_opted_out

@@ -170,6 +170,16 @@ def test_a_push_is_noted_and_leaves_no_trace_of_strangers(sales: Any, clock: Any
     assert sales.mailboxes.get(box).last_push_at == clock()
 
 
+def test_a_push_finds_a_mailbox_that_google_spells_otherwise(sales: Any, clock: Any) -> None:
+    box, kim, other = (
+        sales.add_mailbox(address) for address in ("pat@googlemail.com", "kim@gmail.com", "pat@mail.example")
+    )
+    for address, found in (("Pat@gmail.com", [box]), ("kim@googlemail.com", [kim]), ("pat@mail.example", [other])):
+        assert [due.mailbox_id for due in sales.register.touched(address, clock())] == found
+        assert [one for one in (box, kim, other) if sales.mailboxes.get(one).last_push_at == clock()] == found
+        clock.advance(seconds=1)
+
+
 def test_consent_is_written_down_once_for_each_turn(sales: Any) -> None:
     box = sales.add_mailbox("alice@corp.example")
     for _ in range(2):

@@ -236,7 +236,9 @@ def test_a_window_full_of_large_texts_keeps_to_the_quota_and_comes_to_an_end(
     gmails.client.set_limits(user=0, project=0, concurrent=0)
     for n in range(8):
         at = gmails.clock() - dt.timedelta(hours=n + 1)
-        gmails.client.deliver(gmails.address(alice), raw_of_large_parts(n, parts), ["INBOX"], int(at.timestamp() * 1000))
+        gmails.client.deliver(
+            gmails.address(alice), raw_of_large_parts(n, parts), ["INBOX"], int(at.timestamp() * 1000)
+        )
     quota, claims = Quota(gmails.database, limits), gmails.claims(limits)
     gmails.reader = GmailMessageReader(
         gmails.accounts, more=lambda mailbox, count: quota.take(mailbox, count * limits.get, gmails.clock(), 0.95)
