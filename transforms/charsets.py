@@ -104,16 +104,18 @@ def decode_text(data: bytes, declared: str = "") -> tuple[str, str | None]:
 
 
 _MARK_STARTS: Final = frozenset({codecs.BOM_UTF8[:1], codecs.BOM_UTF16_LE[:1], codecs.BOM_UTF16_BE[:1]})
+_MARKS_UTF8: Final = re.compile(b"(?:%s)++" % codecs.BOM_UTF8)
+"""All that stand in a row: joined files have several, and a sender can write thousands."""
 
 
 def _byte_order(data: bytes) -> tuple[str, str | None] | None:
     """The text where a byte order mark says what it is (Unicode 15.0, section 23.8)."""
-    if data.startswith(codecs.BOM_UTF8):
-        return decode_text(data[3:], "utf-8")
     for mark, charset in ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")):
         if data.startswith(mark):
             text = data[2:].decode(charset, "replace")
             return text, CHARSET_REPLACED if "\ufffd" in text else None
+    if marks := _MARKS_UTF8.match(data):
+        return decode_text(data[marks.end() :], "utf-8")
     return None
 
 

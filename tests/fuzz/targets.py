@@ -111,7 +111,7 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
         b'<html><style>.a{display:none}</style><p class=a>x</p><table><tr><td>1<td>2</table><ul><li><a href="http://a.example">b</a></ul><img src=x></html>',
         b"<div>On Monday Zoe wrote:<blockquote type=cite>old</blockquote></div>-- <br>Zoe",
     ),
-    "charsets": (b"iso-2022-jp\0\x1b$B$3$s\x1b(B", b"utf-7\0+AGE-", b"gb18030\0\xc4\xe3", b"utf-16\0\xff\xfea\0"),
+    "charsets": (b"iso-2022-jp\0\x1b$B$3$s\x1b(B", b"utf-7\0+AGE-", b"gb18030\0\xc4\xe3", b"utf-16\0\xff\xfea\0", b"utf-8\0\xef\xbb\xbfa"),
     "gmail": (
         b'{"id":"g","internalDate":"1","labelIds":["INBOX"],"payload":{"mimeType":"multipart/mixed","headers":[{"name":"From","value":"A <a@b.example>"}],"parts":['
         b'{"mimeType":"text/plain","body":{"data":"SGVsbG8"}},{"mimeType":"text/calendar","headers":[{"name":"Content-Type","value":"text/calendar; method=REQUEST"}]}]}}',

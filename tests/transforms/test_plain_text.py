@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import json
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dealmail.transforms.charsets import clean_text, decode_text, known_charset
+from dealmail.transforms.headers import read_subject
 from dealmail.transforms.plain_text import FLAGS, MAX_DEPTH, read_text, unflow
 from dealmail.transforms.records import MailText
 
@@ -113,6 +115,17 @@ def test_case_79_a_short_answer_is_no_stub():
 )
 def test_case_80_charsets_declared_and_real(raw, declared, text, flag):
     assert decode_text(raw, declared) == (text, flag)
+
+
+@pytest.mark.parametrize("raw", [b"hello", "Grüße".encode(), "hello".encode("utf-16"), b"\xff"])
+def test_case_80_thousands_of_byte_order_marks_are_read_like_one(raw):
+    """In the text as in an encoded word of a field: a sender writes what they like."""
+
+    def subject(marks: int) -> str:
+        return f"=?utf-8?B?{base64.b64encode(codecs.BOM_UTF8 * marks + raw).decode()}?="
+
+    assert decode_text(codecs.BOM_UTF8 * 100_000 + raw) == decode_text(codecs.BOM_UTF8 + raw)
+    assert read_subject(subject(10_000)) == read_subject(subject(1))
 
 
 @pytest.mark.parametrize(
