@@ -143,7 +143,7 @@ _FIELD = st.text(alphabet='ab@.,;:<>()"\\[]= ?qQbB-_é\t\r\n', max_size=200)
 _PART = st.recursive(
     st.fixed_dictionaries(
         {}, optional={"mimeType": st.sampled_from(("text/plain", "text/html", "multipart/mixed", "x", "message/rfc822", "text/calendar")), "filename": st.text(max_size=5),
-                      "headers": st.lists(st.fixed_dictionaries({"name": st.sampled_from(("From", "To", "Subject", "Date", "Content-Type", "Bcc")), "value": _FIELD}), max_size=5),
+                      "headers": st.lists(st.fixed_dictionaries({"name": st.sampled_from(("From", "To", "Subject", "Date", "Content-Type", "Bcc", "List-Id", "X-Google-Group-Id", "X-Original-From", "Received")), "value": _FIELD}), max_size=5),
                       "body": st.fixed_dictionaries({}, optional={"data": st.text(alphabet="SGVsbG8-_=", max_size=20), "size": st.integers(0, 9)})},
     ),
     lambda inner: st.fixed_dictionaries({"mimeType": st.sampled_from(("multipart/mixed", "multipart/alternative", "multipart/related")), "parts": st.lists(inner, max_size=4)}),

@@ -1,9 +1,11 @@
 """Google Groups: whose word about the author is believed, and that the group's own address takes part."""
 
+import time
+
 import pytest
 
-from dealmail.transforms.google_groups import unmask
-from dealmail.transforms.records import CustomerMail
+from dealmail.transforms.google_groups import named_author, unmask
+from dealmail.transforms.records import CustomerMail, Participant
 from tests.transforms.test_select_customer_mail import decide, directory, message, rule
 
 
@@ -84,3 +86,26 @@ def test_unmasking_twice_changes_nothing_more():
     for group in ("support@corp.example", "team@acme.example", "x@evil.example"):
         once = unmask(through(group, "jane@acme.example"), directory())
         assert unmask(once, directory()) == once
+
+
+@pytest.mark.parametrize(
+    ("mark", "is_named"),
+    [
+        ("list things@groups.example; contact things+owners@groups.example", True),
+        ("<mailto:things@groups.example?subject=x@y>", True),
+        ("<THINGS.groups.example>, <things@groups.example>", True),
+        ("more-things@groups.example", False),
+        ("things@groups.example.org", False),
+    ],
+)
+def test_the_field_of_a_group_names_it_whole_or_not_at_all(mark, is_named):
+    jane = Participant("jane@acme.example")
+    found = named_author(Participant("things@groups.example", "'Jane' via Things"), [mark], [jane], ())
+    assert (found is not None) == is_named
+
+
+def test_a_field_of_one_long_word_takes_no_longer_than_any_other():
+    """Not a matter of speed: what tries at each letter anew takes seconds for a field, and a mail may have two thousand."""
+    start = time.process_time()
+    assert named_author(Participant("things@groups.example"), ["x" * 65_536] * 4, (), ()) is None
+    assert time.process_time() - start < 1
