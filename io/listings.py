@@ -71,11 +71,14 @@ COLUMNS = [_TABLE.c[field.name] for field in dataclasses.fields(Listing)]
 
 
 def search_for(after_at: dt.datetime, before_at: dt.datetime | None = None, terms: str = "") -> str:
-    """Gmail's search for all mail of a time span, without drafts and chats (spam and trash are left out by default)."""
-    before = [f"before:{int(before_at.timestamp()) + DATE_OVERLAP_S}"] if before_at else []
+    """Gmail's search for all mail of a time span, without drafts and chats (spam and trash are left out by default).
+
+    No time before 1970 is asked for: a CRM may date its oldest deal to the year 1, and a minus means something else to a search.
+    """
+    before = [f"before:{max(int(before_at.timestamp()) + DATE_OVERLAP_S, 0)}"] if before_at else []
     return " ".join(
         [
-            f"after:{int(after_at.timestamp()) - DATE_OVERLAP_S}",
+            f"after:{max(int(after_at.timestamp()) - DATE_OVERLAP_S, 0)}",
             *before,
             "-in:drafts -in:chats",
             *([terms] if terms else []),

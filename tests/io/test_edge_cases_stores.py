@@ -394,6 +394,8 @@ def test_case_88_gmail_is_asked_in_epoch_seconds() -> None:
     after, before = dt.datetime(2026, 3, 1, 23, 30, tzinfo=dt.UTC), dt.datetime(2026, 3, 9, tzinfo=dt.UTC)
     words = listings.search_for(after, before).split()
     assert words[:2] == [f"after:{int(after.timestamp()) - 60}", f"before:{int(before.timestamp()) + 60}"]
+    first_day = dt.datetime(1, 1, 1, tzinfo=dt.UTC)
+    assert listings.search_for(first_day, first_day + dt.timedelta(days=1)).split()[:2] == ["after:0", "before:0"]
 
 
 def test_case_99_a_consent_that_fails_leaves_the_old_token_good(gmails: Any) -> None:
@@ -475,6 +477,24 @@ def test_case_105_the_window_is_a_week_or_more_and_only_grows(gmails: Any) -> No
         gmails.sync(alice, "push")
         expected = midnight(today - dt.timedelta(days=reach)) if reach else expected
         assert gmails.row(alice).window_from == expected
+
+
+@pytest.mark.parametrize("opened", [dt.date(1, 1, 1), dt.date(1900, 1, 1)])
+def test_case_105_a_deal_dated_before_any_mail_has_the_whole_mailbox_read(gmails: Any, opened: dt.date) -> None:
+    """As a CRM writes a date that it does not know."""
+    row = {"team_id": "t1", "id": "o1", "account_id": "a", "owner_user_id": "u1", "opened_on": opened}
+    gmails.database.transaction(lambda c: gmails.database.upsert(c, schema.opportunity, [row], ["opened_on"]))
+    alice = gmails.connect("alice")
+    old = gmails.deliver(alice, age=4000)
+    gmails.sync(alice)
+    assert gmails.outcomes(alice) == {old: "customer"}
+
+
+def test_case_105_a_window_from_the_year_one_can_be_stored(make_sales: Any, database: Database) -> None:
+    sales = make_sales(database)
+    alice, first_day = sales.add_mailbox("alice@corp.example"), dt.datetime(1, 1, 1, tzinfo=dt.UTC)
+    sales.mailboxes.set_state(alice, "live", window_from=first_day)
+    assert sales.mailboxes.get(alice).window_from == first_day
 
 
 def test_case_106_consent_does_not_travel_to_the_next_user_of_a_mailbox(gmails: Any) -> None:
