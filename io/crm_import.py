@@ -121,6 +121,8 @@ class _Import:
         if self._problems:
             raise CrmFileError([f"line {line}, {what}" for line, what in sorted(self._problems)])
         if replace:
+            if not any(self._keys.values()):  # an export that failed, and no wish to lose every customer
+                raise CrmFileError(["it names nothing, and to replace the CRM by it would remove everybody"])
             for table in _TABLES:
                 self._remove_absent(table)
             self._turn_off_absent()

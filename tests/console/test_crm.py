@@ -36,6 +36,15 @@ def test_replace_removes_what_the_file_does_not_name(crm: Callable[..., Result])
     assert "1 removed" in crm("account,a1,Acme,,acme.example,,\n", "--replace").output
 
 
+def test_replace_by_a_file_that_names_nothing_is_refused(crm: Callable[..., Result]) -> None:
+    crm("contact,c1,Carol,carol@acme.example,,,\n")
+    for text in ("", "# an export that failed\n\n"):
+        result = crm(text, "--replace")
+        assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+        assert "it names nothing" in result.stderr
+    assert "1 new, 0 changed, 1 removed" in crm("contact,c2,Dora,dora@acme.example,,,\n", "--replace").output
+
+
 def test_mistakes_are_named_by_line_and_nothing_is_imported(crm: Callable[..., Result]) -> None:
     result = crm("contact,c1,Secret Name,no address,,,\nopportunity,o1,X,,,a9,\n")
     assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
