@@ -71,7 +71,7 @@ class DatabaseSpec:
             msg = f"database {parsed.drivername}://… is not supported; use sqlite:///FILE or mysql+pymysql://USER@HOST/NAME"
             raise ValueError(msg)
         if parsed.password is not None or any("pass" in name.lower() for name in parsed.query):
-            msg = f"the database URL holds a password; name it instead with password_ref ({secret_refs.FORMS})"
+            msg = f"the database URL holds a password; name it instead, with --database_password ({secret_refs.FORMS})"
             raise ValueError(msg)
 
 

@@ -214,10 +214,12 @@ class SearchSpec:
         if parsed.drivername != "sqlite" and not parsed.host:
             raise ValueError("the search URL names no host; use https://HOST:PORT")
         if parsed.username is not None:
-            raise ValueError(f"the search URL holds a user; name USER:PASSWORD with secret_ref ({secret_refs.FORMS})")
+            raise ValueError(
+                f"the search URL holds a user; name USER:PASSWORD instead, with --search_password ({secret_refs.FORMS})"
+            )
         if parsed.query and parsed.drivername != "sqlite":  # it would be ignored, and may hold a key: it is not shown
             raise ValueError(
-                "the search URL has parameters (?…); use https://HOST:PORT, and name an API key with secret_ref"
+                "the search URL has parameters (?…); use https://HOST:PORT, and name an API key with --search_password"
             )
         if self.ca_certs and parsed.drivername != "https":
             raise ValueError(f"certificates ({self.ca_certs}) are for https://HOST:PORT only")

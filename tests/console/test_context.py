@@ -4,7 +4,11 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+from click.testing import CliRunner
+
 from dealmail.console.context import Settings
+from dealmail.console.main import cli
 
 OTHER = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('select * from team').fetchall(); c.close()"
 
@@ -19,3 +23,21 @@ def test_a_command_keeps_its_locks_while_another_process_comes_and_goes(sqlite_s
         settings.search_spec()
         subprocess.run([sys.executable, "-c", OTHER, file], check=True, timeout=60)
         assert pathlib.Path(f"{file}-wal").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "option"),
+    [
+        (["--database=mysql+pymysql://u:hunter2@h/d", "status"], "--database_password"),
+        (["--database=mysql+pymysql://u@h/d?password=hunter2", "status"], "--database_password"),
+        (["--search=https://u:hunter2@h:9200", "db", "scrub"], "--search_password"),
+        (["--search=https://h:9200?api_key=hunter2", "db", "scrub"], "--search_password"),
+    ],
+)
+def test_a_password_in_a_url_is_answered_with_an_option_that_exists(sqlite_database, given, option):
+    where = [] if "--database" in given[0] else [f"--database={sqlite_database.engine.url}"]
+    result = CliRunner().invoke(cli, [*where, *given])
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+    assert option in result.stderr
+    assert "hunter2" not in result.stderr
+    assert CliRunner().invoke(cli, [*where, option, "env:NO_SUCH_SECRET", "rules", "show"]).exit_code == 0
