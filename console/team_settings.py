@@ -104,7 +104,7 @@ def show(settings: Settings, format_: Format) -> None:
     )
 
 
-@team_settings.command(name="set")
+@team_settings.command(name="set", context_settings={"ignore_unknown_options": True})  # -1 is a number
 @click.argument("name")
 @click.argument("value")
 @with_settings

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.usefixtures("stored")
     [
         ("retention_days", "365", 365),
         ("automated_threshold", "2.5", 2.5),
+        ("automated_threshold", "-1.5", -1.5),
         ("on_opt_out", "erase", "erase"),
         ("rules", "2026.1", "2026.1"),
         ("keep_kinds", "reply, bounce", ["bounce", "reply"]),
