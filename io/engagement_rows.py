@@ -46,8 +46,8 @@ def engagement(mail: CustomerMail, version: int, now: dt.datetime) -> dict[str, 
 
 
 def participants(mail: CustomerMail) -> list[dict[str, Any]]:
-    """The rows of the table participant, From first."""
-    found = [("from", 0, mail.sender)]
+    """The rows of the table participant, From first; a mail without an author has none for it."""
+    found = [("from", 0, mail.sender)] if mail.sender.address else []
     found += [("to", position, person) for position, person in enumerate(mail.to)]
     found += [("cc", position, person) for position, person in enumerate(mail.cc)]
     return [

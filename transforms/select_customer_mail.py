@@ -261,8 +261,8 @@ def _customer_mail(
 ) -> CustomerMail:
     claim = message.claim
     sender = message.sender
-    if sender is None:
-        sender = Participant(claim.owner) if direction == "outbound" else (message.also_from or (Participant(""),))[0]
+    if sender is None:  # Reply-To and Sender name no participant here either
+        sender = Participant(claim.owner if direction == "outbound" else "")
     recipients = [person.address for person in (*message.to, *message.cc)]
     digest = content_digest(
         message.message_id, message.sent_at, direction, sender, message.to, message.cc, message.subject, body

@@ -389,6 +389,23 @@ def test_case_75_the_same_gmail_id_in_two_mailboxes_is_two_messages(sales: Any, 
     assert [sales.ledger.explain(box, "g1").engagement_id for box in (first, second)] == ["t1-e0000", "t1-e0001"]
 
 
+def test_case_41_a_mail_without_an_author_is_stored_with_those_whom_it_names(
+    make_sales: Any, mail: Any, database: Database
+) -> None:
+    sales = make_sales(database)
+    (claim,) = sales.claim(sales.add_mailbox("alice@corp.example"), ["g1"])
+    crm_import.import_csv(database, "t1", CRM, sales.clock)
+    links = DatabaseDirectories(database, 0.0).directory("t1").links([Participant("zoe@acme.example")])
+    sales.settlements.settle(
+        [mail(claim, 1, sender=Participant(""), to=(Participant("zoe@acme.example", "Zoe"),), cc=(), links=links)]
+    )
+    with database.reading() as connection:
+        people = list(connection.scalars(sa.text("SELECT people FROM account_timeline")))
+        addresses = list(connection.scalars(sa.select(schema.participant.c.address)))
+    assert people == ["Zoe <zoe@acme.example>"]
+    assert addresses == ["zoe@acme.example"]
+
+
 # --- accounts, quota, lifecycle --------------------------------------------------------------------------------------
 def test_case_88_gmail_is_asked_in_epoch_seconds() -> None:
     after, before = dt.datetime(2026, 3, 1, 23, 30, tzinfo=dt.UTC), dt.datetime(2026, 3, 9, tzinfo=dt.UTC)

@@ -15,7 +15,7 @@ from dealmail.transforms.crm_directory import CrmDirectory, CrmRows
 from dealmail.transforms.errors import StoreUnavailableError
 from dealmail.transforms.normalize_messages import normalize
 from dealmail.transforms.plain_text import read_body
-from dealmail.transforms.records import ClaimedMessage, CustomerMail, Decision, FetchedMessage
+from dealmail.transforms.records import ClaimedMessage, CustomerMail, Decision, FetchedMessage, Participant
 from dealmail.transforms.select_customer_mail import SelectCustomerMail, select
 from dealmail.transforms.settings import TeamSettings
 
@@ -185,6 +185,14 @@ def test_case_41_an_empty_from_never_crashes_and_a_customer_in_to_still_counts()
     assert (mail.direction, mail.sender.address) == ("outbound", "alice@corp.example")
 
 
+@pytest.mark.parametrize("other", [{}, {"Reply-To": "x@stranger.example"}, {"Sender": "x@stranger.example"}])
+def test_case_41_a_received_mail_without_an_author_has_no_sender_and_nobody_takes_his_place(other):
+    mail = decide(message({"From": None, "To": "jane@acme.example, alice@corp.example", **other}))
+    assert (mail.direction, mail.sender) == ("inbound", Participant(""))
+    assert ("contact", "c1") in [(link.kind, link.target_id) for link in mail.links]
+    assert "stranger" not in repr(mail)
+
+
 def test_case_50_a_display_name_never_matches():
     assert rule(message({"From": '"Jane jane@acme.example" <x@stranger.example>'})) == "crm.no_match"
 
@@ -290,10 +298,10 @@ def test_a_newsletter_of_a_customer_is_dropped_with_score_signals_and_context():
 
 def test_case_92_a_named_contact_at_a_role_address_is_a_customer():
     text = "Your request has been received.\nStatus: open\nPriority: high\nReference number: 7\nhttps://beta.example/7"
-    assert (
-        rule(message({"From": "Beta <support@beta.example>", "Subject": "Your ticket #7 has been updated"}, text))
-        == "customer"
-    )
+    ticket = message({"From": "Beta <support@beta.example>", "Subject": "Your ticket #7 has been updated"}, text)
+    assert rule(ticket) == "customer"
+    nobody_named = directory(contacts=[], account_domains=[("beta.example", "a2")])
+    assert rule(ticket, nobody_named) == "automated.transactional"
 
 
 def test_case_93_own_outgoing_mail_is_never_marketing():
