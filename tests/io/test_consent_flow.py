@@ -108,6 +108,20 @@ def test_a_metadata_scope_poisons_a_grant() -> None:
     assert missing_scopes([]) == [readonly]
 
 
+def test_case_89_a_consent_that_brings_gmail_metadata_along_is_refused(gmails: Any, sign_in: Any) -> None:
+    alice = add(gmails, "alice")
+    readonly = "https%3A%2F%2Fwww.googleapis.com%2Fauth%2Fgmail.readonly"
+
+    def grants_more(url: str) -> None:
+        assert readonly in url
+        browse(url.replace(readonly, f"{readonly}+{readonly.replace('readonly', 'metadata')}"))
+
+    with pytest.raises(SignInError, match=r"gmail\.metadata"):
+        sign_in.consent(alice, "alice", grants_more, timeout=SECONDS)
+    assert actions(gmails, alice)[-1][0] == "refused"
+    assert stored(gmails) == []
+
+
 def test_the_admin_delegates_for_listed_users_only(gmails: Any, sign_in: Any, tmp_path: Any) -> None:
     (tmp_path / "sa.json").write_text(json.dumps(gmails.client.service_account()))
     key = f"file:{tmp_path / 'sa.json'}"

@@ -173,14 +173,12 @@ def test_case_91_auto_replied_is_an_automatic_reply(value):
     )
 
 
-def test_case_91_auto_generated_is_transactional():
-    text = "Invoice number: 7\nAmount due: $10\nDue date: 2026-01-01\n"
-    verdict = judge(
-        evidence(
-            {"Auto-Submitted": "auto-generated", "From": "Acme <billing@acme.example>", "Subject": "Invoice 7"}, text
-        )
-    )
-    assert verdict.kind == "transactional"
+def test_case_91_auto_generated_is_transactional_where_the_same_mail_without_it_is_not():
+    headers = {"From": "Acme <office@acme.example>", "Subject": "Your invoice"}
+    text = "Your invoice for May is attached.\n"
+    assert judge(evidence({**headers, "Auto-Submitted": "no"}, text)).kind is None
+    verdict = judge(evidence({**headers, "Auto-Submitted": "auto-generated"}, text))
+    assert (verdict.kind, verdict.is_hard, "auto-submitted" in verdict.signals) == ("transactional", False, True)
 
 
 AWAY = "I am out of the office until 3 March with limited access to my mail. In urgent cases please call Bob.\n"

@@ -53,7 +53,8 @@ HTML = part("text/html", "<p>Hello in <b>HTML</b></p>")
         (part("text/plain"), "", ()),
         (part("application/pdf", b"x", filename="a.pdf"), "", ()),
         (part("text/calendar", "BEGIN:VCALENDAR"), "", ("attached.calendar",)),
-        (part("multipart/alternative", b"", PLAIN, HTML, part("text/calendar", "BEGIN")), "Hello in plain text", ()),
+        (part("multipart/alternative", b"", PLAIN, HTML, part("text/calendar", "BEGIN")), "Hello in plain text",
+         ("attached.calendar",)),
         (part("multipart/signed", b"", PLAIN, part("application/pkcs7-signature", b"x")), "Hello in plain text", ("signed",)),
         (part("multipart/encrypted", b"", part("application/pgp-encrypted", b"Version: 1")), "", ("encrypted",)),
         (part("application/pkcs7-mime", b"x", content_type="application/pkcs7-mime; smime-type=enveloped-data"), "", ("encrypted",)),
@@ -65,7 +66,8 @@ HTML = part("text/html", "<p>Hello in <b>HTML</b></p>")
 def test_case_78_each_kind_of_mail_has_its_policy(root, text, flags):
     answer = read(root)
     assert answer.text == text
-    assert set(flags) <= set(answer.flags) <= set(FLAGS)
+    assert answer.flags == flags
+    assert set(flags) <= set(FLAGS)
 
 
 LONG_HTML = part(
@@ -137,9 +139,15 @@ def test_case_80_a_sender_cannot_name_a_codec_that_is_no_charset(label):
 
 
 def test_case_81_base64url_without_padding_and_with_rubbish():
-    for data in ("SGk", "SGk=", "SG k", "SGk\n", "4oKs"):
-        root = {"mimeType": "text/plain", "body": {"data": data}}
-        assert read(root).text in {"Hi", "€"}
+    for data, text in (
+        ("SGk", "Hi"),
+        ("SGk=", "Hi"),
+        ("SG k", "Hi"),
+        ("SGk\n", "Hi"),
+        ("4oKs", "€"),
+        ("Pz8_Pj4-Pw", "???>>>?"),
+    ):
+        assert read({"mimeType": "text/plain", "body": {"data": data}}).text == text
     assert read({"mimeType": "text/plain", "body": {"data": "A"}}).text == ""
 
 
@@ -172,7 +180,8 @@ def test_case_85_deeply_nested_parts_are_cut_and_say_so():
 
 def test_case_85_thousands_of_parts_are_cut_and_say_so():
     answer = read(part("multipart/mixed", b"", *[PLAIN] * 3_000))
-    assert "parts.cut" in answer.flags or answer.text.count("Hello") <= 1_000
+    assert "parts.cut" in answer.flags
+    assert 900 < answer.text.count("Hello") <= 1_000
 
 
 def test_format_flowed_joins_soft_breaks_only():

@@ -55,9 +55,7 @@ def test_case_84_histories_of_many_clients(history):
 
 def test_case_84_inline_answers_stay():
     text = "On Tue, 3 Jan 2023, Bob <b@x.example> wrote:\n> first question\n\nfirst answer\n\n> second question\n\nsecond answer"
-    assert fresh(text).split("\n\n") == ["first answer", "", "second answer"] or "first answer" in fresh(text)
-    assert "second answer" in fresh(text)
-    assert "question" not in fresh(text)
+    assert fresh(text).split("\n\n") == ["first answer", "", "second answer"]
 
 
 @pytest.mark.parametrize(
