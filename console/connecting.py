@@ -63,7 +63,7 @@ def open_sign_in(settings: Settings, database: Database, client_secret: str = ""
 
 
 def user_of(database: Database, team_id: str, address: str) -> str:
-    """The id of the team's user with that address.
+    """The id of the team's user with that address, as the CRM compares them.
 
     Raises:
         BadInputError: the CRM knows no such user.
@@ -71,11 +71,12 @@ def user_of(database: Database, team_id: str, address: str) -> str:
     import sqlalchemy as sa
 
     from ..io.schema import user_address
+    from ..transforms.domains import crm_address
 
     with database.reading() as connection:
         found = connection.scalar(
             sa.select(user_address.c.user_id).where(
-                user_address.c.team_id == team_id, user_address.c.address == address.strip().lower()
+                user_address.c.team_id == team_id, user_address.c.address == crm_address(address)
             )
         )
     if found is None:
@@ -92,15 +93,17 @@ def known_mailbox(database: Database, team_id: str, address: str) -> MailboxRow:
         BadInputError: the CRM knows no such user.
     """
     from ..io.mailboxes import Mailboxes
+    from ..transforms.domains import crm_address
 
     boxes = Mailboxes(database, utc_now)
+    found = queries.find_mailbox(database, team_id, address)
     try:
         user_id = user_of(database, team_id, address)
     except BadInputError:
-        if found := boxes.find(address, team_id):
-            return found[0]
+        if found is not None:
+            return boxes.get(found["id"])
         raise
-    return boxes.add(team_id, user_id, address)
+    return boxes.add(team_id, user_id, crm_address(address) if found is None else found["address"])
 
 
 def connected_mailbox(database: Database, team_id: str, name: str) -> MailboxRow:

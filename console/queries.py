@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ..io.account_names import spellings
 from ..io.database import Database
 from ..io.schema import (
     account,
@@ -28,6 +29,7 @@ from ..io.schema import (
     user,
     user_address,
 )
+from ..transforms.domains import crm_address
 from .tables import iso
 
 Row = dict[str, Any]
@@ -37,13 +39,19 @@ LINK_FIELDS = {"account": "accounts", "contact": "contacts", "lead": "leads", "o
 
 
 def find_mailbox(database: Database, team_id: str, name: str) -> Row | None:
-    """The mailbox of that address (any case) or id, all its columns; None where the team has none."""
+    """The mailbox of that address (as the CRM compares them) or id, all its columns; None where the team has none."""
+    typed = name.strip()
     chosen = sa.select(mailbox).where(
-        mailbox.c.team_id == team_id, sa.or_(mailbox.c.address == name.strip().lower(), mailbox.c.id == name.strip())
+        mailbox.c.team_id == team_id, sa.or_(mailbox.c.address.in_(_spellings(typed)), mailbox.c.id == typed)
     )
     with database.reading() as connection:
-        found = connection.execute(chosen).mappings().first()
-    return None if found is None else dict(found)
+        found = [dict(row) for row in connection.execute(chosen).mappings()]
+    return min(found, key=lambda row: typed != row["id"] and typed.lower() != row["address"], default=None)
+
+
+def _spellings(address: str) -> list[str]:
+    """How `address`, as somebody typed it, may be written in the tables."""
+    return list({address.strip().lower(), *spellings(crm_address(address))} - {""})
 
 
 def mailboxes(database: Database, team_id: str) -> list[Row]:
@@ -180,11 +188,20 @@ def outbox(database: Database, team_id: str) -> Row:
 def target_ids(database: Database, team_id: str, kind: str, name: str) -> list[str]:
     """Ids of CRM records of `kind` that `name` means: an id, a name (any case), a contact's or lead's address."""
     table = {"account": account, "contact": contact, "lead": lead, "opportunity": opportunity}[kind]
-    same = [table.c.id == name, sa.func.lower(table.c.name) == name.lower()]
+    # Each store's own lower() and collation knows other letters than the next: they only choose what may be meant.
+    alike = "".join("_" if not letter.isascii() else f"/{letter}" if letter in "%_/" else letter for letter in name)
+    same = [table.c.id == name, table.c.name.like(alike, escape="/")]
+    is_same = [table.c.id == name]
     if "address" in table.c:
-        same.append(table.c.address == name.lower())
+        is_same.append(table.c.address.in_(_spellings(name)))
+        same += is_same[1:]
+    chosen = sa.select(table.c.id, table.c.name, sa.or_(*is_same)).where(table.c.team_id == team_id, sa.or_(*same))
     with database.reading() as connection:
-        return sorted(connection.scalars(sa.select(table.c.id).where(table.c.team_id == team_id, sa.or_(*same))))
+        return sorted(
+            target
+            for target, found, is_meant in connection.execute(chosen)
+            if is_meant or found.lower() == name.lower()
+        )
 
 
 def engagements(
@@ -217,7 +234,7 @@ def engagements(
     ]
     if address is not None:
         with_person = sa.select(participant.c.engagement_id).where(
-            participant.c.team_id == team_id, participant.c.address == address.lower()
+            participant.c.team_id == team_id, participant.c.address.in_(_spellings(address))
         )
         either.append(engagement.c.id.in_(with_person))
     if links is not None or address is not None:

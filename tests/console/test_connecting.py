@@ -173,6 +173,34 @@ def test_only_the_crms_users_can_be_connected(at_gmail: Run, tmp_path: pathlib.P
         assert "crm import" in result.stderr
 
 
+@pytest.mark.parametrize("typed", ["Max@GoogleMail.com", "max@gmail.com", "eva@münchen.example"])
+def test_a_user_is_known_however_the_address_is_spelled(
+    dealmail: Run, sqlite_database: Database, tmp_path: pathlib.Path, typed: str
+) -> None:
+    file = tmp_path / "crm.csv"
+    lines = ["kind,id,name,address", "user,u1,Max,max@googlemail.com", "user,u2,Eva,eva@münchen.example"]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    assert dealmail("crm", "import", str(file)).exit_code == 0
+    for address in (typed, typed.upper(), typed):
+        result = dealmail("import", "on", address)
+        assert (result.exit_code, result.stderr) == (0, "")
+    boxes = Mailboxes(sqlite_database, lambda: dt.datetime.now(dt.UTC)).all()
+    assert [box.address for box in boxes] == ["eva@xn--mnchen-3ya.example" if "eva" in typed else "max@gmail.com"]
+    assert f"Import of {boxes[0].address} is off" in dealmail("import", "off", typed).output
+
+
+def test_a_mailbox_that_is_known_under_another_spelling_is_not_made_twice(
+    dealmail: Run, sqlite_database: Database, tmp_path: pathlib.Path
+) -> None:
+    file = tmp_path / "crm.csv"
+    file.write_text("kind,id,name,address\nuser,u1,Max,max@gmail.com\n")
+    assert dealmail("crm", "import", str(file)).exit_code == 0
+    boxes = Mailboxes(sqlite_database, lambda: dt.datetime.now(dt.UTC))
+    boxes.add("default", "u1", "max@googlemail.com")
+    assert dealmail("import", "on", "max@gmail.com").exit_code == 0
+    assert [(box.address, box.import_on) for box in boxes.all()] == [("max@googlemail.com", True)]
+
+
 def test_off_for_a_mailbox_that_nobody_consented_to_yet(dealmail: Run, stored: Any) -> None:
     result = dealmail("import", "off", stored.bob)
     assert (result.exit_code, result.stderr) == (0, "")

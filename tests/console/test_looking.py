@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
@@ -90,6 +91,39 @@ def test_engagements_as_jsonl(jsonl: Rows, stored: Any) -> None:
 )
 def test_engagements_by_deal_account_and_person(jsonl: Rows, choice: tuple[str, ...], found: list[str]) -> None:
     assert [row["id"] for row in jsonl("engagements", *choice)] == found
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "found"),
+    [
+        ("opportunity", "Übernahme 100 %", ["o1"]),
+        ("opportunity", "übernahme 100 %", ["o1"]),
+        ("opportunity", "ÜBERNAHME 100 %", ["o1"]),
+        ("opportunity", "Ubernahme 100 %", []),
+        ("opportunity", "Übernahme 100 x", []),
+        ("opportunity", "Übernahme %", []),
+        ("opportunity", "o1", ["o1"]),
+        ("contact", "ΖΩΉ", ["c1"]),
+        ("contact", "Zoe@BÜCHER.example", ["c1"]),
+        ("contact", "zoe@xn--bcher-kva.example", ["c1"]),
+        ("contact", "max@googlemail.com", ["c2"]),
+        ("contact", "", []),
+    ],
+)
+def test_a_record_is_found_by_its_name_in_any_case_and_by_its_address_in_any_spelling(
+    database: Database, kind: str, name: str, found: list[str]
+) -> None:
+    def rows(connection: sa.Connection) -> None:
+        connection.execute(sa.insert(schema.team), [{"id": "t", "created_at": dt.datetime(2026, 3, 2, tzinfo=dt.UTC)}])
+        deal = {"team_id": "t", "account_id": "a", "opened_on": dt.date(2026, 1, 5)}
+        names = {"o1": "Übernahme 100 %", "o2": "Übernahme 1000"}
+        connection.execute(sa.insert(schema.opportunity), [{"id": i, "name": one, **deal} for i, one in names.items()])
+        people = [("c1", "zoe@xn--bcher-kva.example", "Ζωή"), ("c2", "max@gmail.com", "Max")]
+        values = [{"team_id": "t", "id": i, "address": address, "name": one} for i, address, one in people]
+        connection.execute(sa.insert(schema.contact), values)
+
+    database.transaction(rows)
+    assert queries.target_ids(database, "t", kind, name) == found
 
 
 def test_long_listings_are_read_in_pages_without_gap_or_repeat(
