@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Sequence
 
@@ -15,11 +14,10 @@ from ..transforms.errors import DealmailError, StoreUnavailableError
 from . import edges
 from .engines import run_local, submit
 from .log_levels import quiet_libraries
+from .log_lines import log_to_stderr
 from .machine_checks import require_tools
 from .options import OptionError, parse
 from .runner_options import check_runner_options
-
-_log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -28,9 +26,7 @@ def main(argv: Sequence[str]) -> int:
         options, rest = parse(argv)
         check_runner_options(options, rest)
         require_tools(options)
-        logging.basicConfig(
-            level=options.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-        )
+        log_to_stderr(options.log_level)
         quiet_libraries()
         if options.is_local:  # elsewhere the workers reach the stores, and the launching machine need not
             edges.check(options)

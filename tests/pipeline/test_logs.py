@@ -1,5 +1,6 @@
 """What a run says of itself: no library's chatter on any machine, one line where a store goes away, the truth when it is stopped."""
 
+import datetime as dt
 import logging
 import os
 import pathlib
@@ -7,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 import sqlalchemy as sa
@@ -14,6 +16,7 @@ import sqlalchemy as sa
 from dealmail.io.database import DatabaseSpec
 from dealmail.pipeline import edges
 from dealmail.pipeline.engines import run_local
+from dealmail.pipeline.log_lines import UtcFormatter
 from dealmail.pipeline.options import JobOptions
 
 HARNESS = pathlib.Path(__file__).parents[1] / "harness"
@@ -34,6 +37,17 @@ def test_a_worker_says_no_more_than_the_command_line_asked_for(level, tmp_path):
     opening = pickle.dumps(edges.factories(options).register)
     done = subprocess.run([sys.executable, "-c", WORKER], input=opening, capture_output=True, timeout=120, check=True)
     assert done.stdout.decode().split() == ["WARNING", "WARNING", level]
+
+
+def test_a_line_of_the_log_has_the_time_in_utc_wherever_the_machine_stands(monkeypatch):
+    record = logging.LogRecord("dealmail.x", logging.WARNING, __file__, 1, "%d passes", (3,), None)
+    record.created = dt.datetime(2026, 5, 4, 10, 20, 30, 5_000, dt.UTC).timestamp()
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    said = UtcFormatter().format(record)
+    monkeypatch.undo()
+    time.tzset()
+    assert said == "2026-05-04T10:20:30.005Z WARNING dealmail.x: 3 passes"
 
 
 def test_a_run_that_was_stopped_does_not_say_that_nothing_more_is_due(tmp_path, caplog):

@@ -1,5 +1,6 @@
 """The entry as a user meets it: what cannot be used is said in one line, with exit code 2, and nothing has been started or written."""
 
+import datetime as dt
 import os
 import subprocess
 import sys
@@ -98,10 +99,15 @@ def test_the_job_uses_the_database_of_the_environment_and_makes_no_other(tmp_pat
     variables = {
         "DEALMAIL_DATABASE": f"sqlite:///{tmp_path}/there.db",
         "DEALMAIL_KEY": "one-key-of-more-than-16-characters",
+        "TZ": "Asia/Tokyo",
     }
+    began = dt.datetime.now(dt.UTC)
     done = run_job("--once", cwd=here, **variables)
     assert (done.returncode, list(here.iterdir())) == (0, []), done.stderr
     assert (tmp_path / "there.db").exists()
+    times = [dt.datetime.fromisoformat(line.split()[0]) for line in done.stderr.splitlines()]
+    assert times  # each line has its own, with its zone
+    assert all(began - dt.timedelta(seconds=1) < at <= dt.datetime.now(dt.UTC) for at in times)
 
 
 NO_CREDENTIALS = {
