@@ -1,13 +1,17 @@
 """What an engine is given beside the graph."""
 
+import dataclasses
+
 import apache_beam as beam
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability.api import beam_runner_api_pb2 as api
 from apache_beam.pvalue import AsDict
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
 from dealmail.io.database import DatabaseSpec
-from dealmail.pipeline.engines import NO_TEAM, _ReadStamps
+from dealmail.pipeline.engines import NO_TEAM, _ReadStamps, lay_out_endless
 from dealmail.pipeline.options import JobOptions
 from dealmail.pipeline.runner_options import runner_options
 
@@ -40,3 +44,24 @@ def test_every_beat_brings_a_stamp_or_mail_would_wait_for_the_first_team(stamps)
 @pytest.mark.parametrize("rest", [(), ("--flink_master=flink:8081",)])
 def test_an_endless_run_streams_and_stages_no_main_session(rest):
     assert (given(*rest)["streaming"], given(*rest)["save_main_session"]) == (True, False)
+
+
+@pytest.mark.parametrize(("runner", "side_inputs"), [("FlinkRunner", 0), ("DataflowRunner", 1)])
+def test_between_reading_and_judging_no_engine_keeps_a_mail(runner, side_inputs):
+    """What has state, is grouped or is reshuffled lies in the engine's own storage: there only mail that is to be imported may go."""
+    options = dataclasses.replace(ENDLESS, runner=runner)
+    root = beam.Pipeline(runner="DirectRunner", options=PipelineOptions(streaming=True))  # it is laid out and not run
+    lay_out_endless(root, options)
+    steps = [one for one in root.to_runner_api().components.transforms.values() if not one.subtransforms]
+    reading, normalizing, judging = (
+        next(
+            one for one in steps if one.unique_name.startswith(f"{name}/") and one.spec.urn == "beam:transform:pardo:v1"
+        )
+        for name in ("FetchMessages/Read", "NormalizeMessages/Normalize", "SelectCustomerMail/Select")
+    )
+    for before, after in ((reading, normalizing), (normalizing, judging)):
+        (mail,) = set(before.outputs.values()) & set(after.inputs.values())
+        assert [one.unique_name for one in steps if mail in one.inputs.values()] == [after.unique_name]
+    doing = [api.ParDoPayload.FromString(one.spec.payload) for one in (reading, normalizing, judging)]
+    assert [(len(one.state_specs), len(one.timer_family_specs)) for one in doing] == [(0, 0)] * 3
+    assert [len(one.side_inputs) for one in doing] == [0, 0, side_inputs]
