@@ -84,6 +84,7 @@ def test_case_42_an_encoded_address_is_a_name_and_no_address():
     assert pairs("=?utf-8?q?ceo=40acme=2Eexample_=3Cceo=40acme=2Eexample=3E?= <evil@x.example>") == [
         ("evil@x.example", "ceo@acme.example <ceo@acme.example>")
     ]
+    assert pairs("=?utf-8?q?ceo=40acme=2Eexample=2C?= <evil@x.example>") == [("evil@x.example", "ceo@acme.example,")]
 
 
 @pytest.mark.parametrize(

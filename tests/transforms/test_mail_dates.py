@@ -38,6 +38,8 @@ def test_case_87_what_cannot_be_read_gives_gmails_own_time(value):
 
 
 def test_case_87_a_wrong_clock_is_not_believed():
+    never_set = "Thu, 1 Jan 1970 00:00:00 +0000"
+    assert sent_time(never_set, INTERNAL, [f"by the.same.example; {never_set}"]) == INTERNAL
     assert sent_time("Thu, 1 Jan 1970 00:00:00 +0000", INTERNAL) == INTERNAL
     assert sent_time("Thu, 8 Oct 2026 00:00:00 +0000", INTERNAL) == INTERNAL
     assert sent_time("Tue, 6 Oct 2026 11:00:00 +0000", INTERNAL) == dt.datetime(2026, 10, 6, 11, tzinfo=dt.UTC)

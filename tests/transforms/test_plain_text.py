@@ -84,6 +84,13 @@ def test_case_79_a_stub_gives_way_to_the_html(stub):
 
 
 def test_case_79_a_short_answer_is_no_stub():
+    html = part("text/html", "<p>Yes, please do.</p><p>Jane Doe, Acme</p>")
+    assert (
+        read(part("multipart/alternative", b"", part("text/plain", "Yes, please do."), html)).text == "Yes, please do."
+    )
+
+
+def test_case_79_an_answer_that_speaks_of_html_says_the_same_either_way():
     root = part(
         "multipart/alternative",
         b"",
