@@ -312,6 +312,22 @@ def test_an_expired_cursor_leaves_no_gap(gmails: Any) -> None:
     assert gmails.row(alice).expired_cursors == 1
 
 
+def test_a_recovery_reaches_an_hour_before_the_last_confirmed_time_and_then_over_the_window(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    gmails.sync(alice)
+    confirmed, hour = gmails.row(alice).confirmed_at, 1 / 24
+    gmails.advance(hours=5)
+    late, earlier = (gmails.deliver(alice, age=(5 + before) * hour) for before in (0.9, 1.1))
+    missed = gmails.deliver(alice)
+    gmails.client.expire_history(gmails.address(alice))
+    assert gmails.row(alice).confirmed_at == confirmed
+    claimed = gmails.claim(alice, "push")
+    assert {claim.gmail_id: claim.lane for claim in claimed} == {late: "live", missed: "live"}
+    gmails.settle(claimed)
+    gmails.sync(alice)
+    assert gmails.outcomes(alice) == dict.fromkeys([late, earlier, missed], "customer")
+
+
 def test_a_cursor_that_expires_again_during_recovery_leaves_no_gap(gmails: Any) -> None:
     alice = gmails.connect("alice")
     gmails.sync(alice)
