@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import sqlalchemy as sa
@@ -104,7 +104,7 @@ class Audit:
         on_the_way = self._on_the_way(mailbox, gmail)
         listed = [gmail_id for gmail_id in listed if gmail_id not in on_the_way]
         with self._database.reading() as connection:
-            rows = ledger_rows(connection, mailbox_id, listed)
+            unknown, shut = _compare(connection, mailbox_id, listed)
             pending = connection.scalar(
                 sa.select(sa.func.count()).where(_message.mailbox_id == mailbox_id, _message.state == "pending")
             )
@@ -117,12 +117,10 @@ class Audit:
             )
             plan = search_plan.sampling(connection, mailbox_id)
             settings = _settings(connection, mailbox.team_id)
-        unknown = tuple(gmail_id for gmail_id in listed if gmail_id not in rows)
         left_out: set[str] = set()
         if plan is not None and plan.finished_at is not None and unknown and not self._has_missed(mailbox_id):
             left_out.update(self._list(mailbox, gmail, mailbox.window_from, before_at=plan.created_at))
         missing = tuple(gmail_id for gmail_id in unknown if gmail_id not in left_out)
-        shut = tuple(gmail_id for gmail_id in listed if gmail_id in rows and _is_shut(rows[gmail_id]))
         stale, discarded = self._let_go(mailbox, gmail, kept.difference(listed, on_the_way), settings)
         unasked = len(unknown) - len(missing)
         found = MailboxAudit(
@@ -130,7 +128,7 @@ class Audit:
             self._now(),
             len(listed),
             missing,
-            shut,
+            tuple(shut),
             stale,
             pending or 0,
             unasked,
@@ -260,6 +258,18 @@ def _settings(connection: sa.Connection, team_id: str) -> TeamSettings:
     return TeamSettings.from_json(
         connection.scalar(sa.select(schema.team.c.settings).where(schema.team.c.id == team_id)) or {}
     )
+
+
+def _compare(connection: sa.Connection, mailbox_id: str, listed: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Which of the ids the ledger lacks, and which it has shut out. A few at a time: there may be a million."""
+    unknown: list[str] = []
+    shut: list[str] = []
+    for begin in range(0, len(listed), _CHUNK):
+        some = listed[begin : begin + _CHUNK]
+        rows = ledger_rows(connection, mailbox_id, some)
+        unknown += [gmail_id for gmail_id in some if gmail_id not in rows]
+        shut += [gmail_id for gmail_id in some if gmail_id in rows and _is_shut(rows[gmail_id])]
+    return unknown, shut
 
 
 def _is_shut(row: LedgerRow) -> bool:
