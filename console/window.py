@@ -126,9 +126,9 @@ class Window:
         finally:
             reader.close()
 
-    def _take(self, mailbox: str, count: int) -> bool:
+    def _take(self, claim: ClaimedMessage, count: int) -> bool:
         """Whether `count` reads more, of a message's large texts, are paid for."""
-        return self._quota.take(mailbox, count * self._quota.limits.get, self._now(), SHARE)
+        return self._quota.take(claim.mailbox_id, count * self._quota.limits.get, self._now(), SHARE)
 
     def _made(self, answer: FetchedMessage | Decision | Failure) -> NormalizedMessage | None:
         if isinstance(answer, FetchedMessage):

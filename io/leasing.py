@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import sqlalchemy as sa
 
 from ..transforms.errors import GmailQuotaError, GmailUnavailableError, TokenRefreshError
-from ..transforms.records import ClaimedMessage
+from ..transforms.records import ClaimedMessage, Lane
 from . import listings, mailboxes, schema
 from .database import Database
 from .gmail_errors import MAILBOX_ERRORS
@@ -71,6 +71,10 @@ class LeaseSettings:
             raise ValueError(f"batch {self.batch}, lease_seconds {self.lease_seconds}: both must be positive")
         if not 0 < self.backfill_share <= self.live_share <= 1:
             raise ValueError(f"shares {self.backfill_share}, {self.live_share}: 0 < backfill_share <= live_share <= 1")
+
+    def share(self, lane: Lane) -> float:
+        """The part of the quota that reading messages of `lane` may use."""
+        return self.live_share if lane == "live" else self.backfill_share
 
 
 class Leasing:
@@ -228,7 +232,7 @@ class Leasing:
         together, minute after minute. Where more are leased than are read side by side, those that wait give way.
         """
         calls = units // self._limits.get
-        is_small = self._limits.mailbox_minute * self._settings.live_share < _ENOUGH * self._limits.get
+        is_small = self._limits.mailbox_minute * self._settings.backfill_share < _ENOUGH * self._limits.get
         return min(calls, max(1, calls - LARGE_TEXTS)) if is_small else calls
 
     def _is_syncing(self, connection: sa.Connection, mailbox_id: str, walks: Sequence[Listing]) -> bool:

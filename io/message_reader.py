@@ -23,6 +23,7 @@ from ..transforms.errors import (
     MailboxError,
     MalformedMessageError,
     MessageGoneError,
+    NoRoomError,
     StoreUnavailableError,
     TransientError,
 )
@@ -73,11 +74,11 @@ class GmailMessageReader:
         self,
         accounts: GmailAccounts,
         options: ReaderOptions | None = None,
-        more: Callable[[str, int], bool] | None = None,
+        more: Callable[[ClaimedMessage, int], bool] | None = None,
     ) -> None:
-        """`more` debits the quota of a mailbox (its id) for so many more reads than the claim has paid for, where there is room."""
+        """`more` debits the quota for so many more reads than the claim of a message has paid for, where there is room."""
         self._accounts = accounts
-        self._more = more or (lambda unused_mailbox, unused_count: True)
+        self._more = more or (lambda unused_claim, unused_count: True)
         self._options = options or ReaderOptions()
         self._lock = threading.Lock()
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
@@ -125,8 +126,8 @@ class GmailMessageReader:
             payload = gmail.get(claim.gmail_id)
             if b'"attachmentId"' in payload:
                 payload = self._with_large_texts(gmail, claim, payload, batch)
-        except _NoRoomError:
-            return GmailQuotaError("get: no room for large texts")  # the others are paid for already, and read
+        except NoRoomError as error:
+            return error  # the others are paid for already, and read
         except (GmailQuotaError, MailboxError, VaultError, StoreUnavailableError) as error:
             batch.refusal = error
             return error
@@ -146,14 +147,14 @@ class GmailMessageReader:
         Raises:
             MalformedMessageError: no JSON object with a payload.
             MessageGoneError: deleted between the two requests.
-            _NoRoomError: neither could pay.
+            NoRoomError: neither could pay.
         """
         message = decode_message(payload)
         bodies = fitting(large_texts(message["payload"]), self._options.text_parts, self._options.text_cap)
         if not bodies:
             return payload
-        if not self._more(claim.mailbox_id, len(bodies)) and not batch.give_up(len(bodies)):
-            raise _NoRoomError
+        if not self._more(claim, len(bodies)) and not batch.give_up(len(bodies)):
+            raise NoRoomError("get: no room for large texts")
         for body in bodies:
             body["data"] = gmail.attachment(claim.gmail_id, body.pop("attachmentId"))
         # The standard library: mail may hold lone surrogates, which msgspec refuses.
@@ -183,10 +184,6 @@ class GmailMessageReader:
         return Failure(claim, PHASE, name)
 
 
-class _NoRoomError(Exception):
-    """The mailbox's own quota has no room: Gmail was not asked."""
-
-
 class _Batch:
     """The claims of one mailbox in one call of `read`, handed out to several threads."""
 
@@ -210,7 +207,7 @@ class _Batch:
             if len(self._waiting) < count:
                 return False
             for _ in range(count):
-                self.ends[self._waiting.pop()] = GmailQuotaError("get: given up for another's large texts")
+                self.ends[self._waiting.pop()] = NoRoomError("get: given up for another's large texts")
             return True
 
     def done(self, claim: ClaimedMessage, end: FetchedMessage | DealmailError) -> None:

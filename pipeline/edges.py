@@ -39,6 +39,7 @@ from ..io.settlements import DatabaseSettlements
 from ..io.tombstones import TombstoneKey, check_key
 from ..io.vault import Digests, Vault, read_keys
 from ..transforms.errors import GmailUnavailableError
+from ..transforms.records import ClaimedMessage
 from .build import Edges
 from .log_levels import keep_mail_out
 from .options import JobOptions
@@ -137,13 +138,12 @@ class OpenEdges:
     @functools.cached_property
     def reader(self) -> GmailMessageReader:
         """Gmail's messages, many at once."""
-        quota = Quota(self.database, self._options.quota)
-        share = ClaimSettings().live_share  # the rest stays free for finding out what is new, as when leasing
+        return GmailMessageReader(self.accounts, ReaderOptions(threads=self._options.fetch_threads), self.pay_for)
 
-        def more(mailbox: str, count: int) -> bool:
-            return quota.take(mailbox, count * quota.limits.get, utc_now(), share)
-
-        return GmailMessageReader(self.accounts, ReaderOptions(threads=self._options.fetch_threads), more)
+    def pay_for(self, claim: ClaimedMessage, count: int) -> bool:
+        """Debit `count` reads more for a claimed message, where the share of its lane has room for them; whether it had."""
+        quota, share = Quota(self.database, self._options.quota), ClaimSettings().share(claim.lane)
+        return quota.take(claim.mailbox_id, count * quota.limits.get, utc_now(), share)
 
     @functools.cached_property
     def directories(self) -> DatabaseDirectories:

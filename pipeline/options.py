@@ -113,7 +113,7 @@ class JobOptions:
                 raise OptionError(f"--{name}={getattr(self, name):g}: use {most:g} at the most" + (is_ and f" ({is_})"))
         quota = self.quota
         dearest = (1 + LARGE_TEXTS) * quota.get + quota.list + quota.history
-        least = math.ceil(dearest / LeaseSettings().live_share)
+        least = math.ceil(dearest / LeaseSettings().backfill_share)
         for name in ("mailbox_minute", "project_minute"):
             if getattr(quota, name) < least:
                 raise OptionError(

@@ -25,6 +25,10 @@ class GmailQuotaError(TransientError):
     """Gmail refused for quota or concurrency (403 or 429, see the reasons in io/gmail.py)."""
 
 
+class NoRoomError(GmailQuotaError):
+    """By dealmail's own count the quota has no room for what a message still needs; Gmail was not asked."""
+
+
 class GmailUnavailableError(TransientError):
     """Gmail did not answer, or answered 5xx."""
 

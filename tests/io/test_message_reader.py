@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dealmail.io.claims import ClaimSettings
 from dealmail.io.message_reader import GmailMessageReader, ReaderOptions, large_texts
 from dealmail.io.quota import Quota, QuotaLimits
 from dealmail.transforms.plain_text import read_text
@@ -201,7 +202,7 @@ def raw_of_large_parts(number: int, parts: int) -> bytes:
 def test_of_many_large_parts_the_first_four_are_read(gmails: Any) -> None:
     alice, paid = gmails.connect("alice"), []
     big = gmails.client.deliver(gmails.address(alice), raw_of_large_parts(0, 6))
-    reader = GmailMessageReader(gmails.accounts, more=lambda mailbox, count: not paid.append((mailbox, count)))
+    reader = GmailMessageReader(gmails.accounts, more=lambda claim, count: not paid.append((claim.mailbox_id, count)))
     (end,) = reader.read(made_up(gmails, alice, big))
     reader.close()
     assert paid == [(alice, 4)]
@@ -214,21 +215,35 @@ def test_large_texts_are_paid_for_by_messages_that_are_given_up_where_the_quota_
     alice = gmails.connect("alice")
     big = gmails.client.deliver(gmails.address(alice), raw_of_large_parts(0, 2))
     small = [gmails.deliver(alice, f"Offer {n}") for n in range(4)]
-    reader = GmailMessageReader(gmails.accounts, ReaderOptions(per_mailbox=1), more=lambda mailbox, count: False)
+    reader = GmailMessageReader(gmails.accounts, ReaderOptions(per_mailbox=1), more=lambda claim, count: False)
     found = {end.claim.gmail_id: end for end in reader.read(made_up(gmails, alice, big, *small))}
     assert [type(found[gmail_id]).__name__ for gmail_id in (big, *small)] == ["FetchedMessage"] * 3 + ["Failure"] * 2
     assert {(end.error_class, end.counts) for end in found.values() if isinstance(end, Failure)} == {
-        ("GmailQuotaError", False)
+        ("NoRoomError", False)
     }
     calls = gmails.client.counters()["by_mailbox"][gmails.address(alice)]
     assert (calls["messages.get"], calls["messages.attachments.get"]) == (3, 2)
     (end,) = reader.read(made_up(gmails, alice, big))  # nobody to give way
     reader.close()
-    assert (end.error_class, end.counts) == ("GmailQuotaError", False)
+    assert (end.error_class, end.counts) == ("NoRoomError", False)
     assert gmails.client.counters()["by_mailbox"][gmails.address(alice)]["messages.attachments.get"] == 2
 
 
-@pytest.mark.parametrize(("minute", "parts"), [(300, 3), (270, 4), (225, 4), (120, 4)])
+def test_live_mail_does_not_wait_for_the_large_texts_of_old_mail(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    for n in range(6):
+        at = gmails.clock() - dt.timedelta(hours=n + 1)
+        gmails.client.deliver(gmails.address(alice), raw_of_large_parts(n, 1), ["INBOX"], int(at.timestamp() * 1000))
+    gmails.reader = GmailMessageReader(gmails.accounts, more=lambda claim, count: claim.lane == "live")
+    ends = gmails.settle(gmails.claim(alice))
+    assert {type(end).__name__ for end in ends} == {"CustomerMail", "Failure"}  # some gave way to others
+    live = gmails.client.deliver(gmails.address(alice), raw_of_large_parts(9, 1))
+    gmails.settle(gmails.claim(alice, "push"))
+    assert gmails.outcomes(alice)[live] == "customer"
+    assert gmails.row(alice).state == "first_sync"
+
+
+@pytest.mark.parametrize(("minute", "parts"), [(300, 3), (330, 4), (225, 4), (134, 4)])
 def test_a_window_full_of_large_texts_keeps_to_the_quota_and_comes_to_an_end(
     gmails: Any, minute: int, parts: int
 ) -> None:
@@ -241,7 +256,10 @@ def test_a_window_full_of_large_texts_keeps_to_the_quota_and_comes_to_an_end(
         )
     quota, claims = Quota(gmails.database, limits), gmails.claims(limits)
     gmails.reader = GmailMessageReader(
-        gmails.accounts, more=lambda mailbox, count: quota.take(mailbox, count * limits.get, gmails.clock(), 0.95)
+        gmails.accounts,
+        more=lambda claim, n: quota.take(
+            claim.mailbox_id, n * limits.get, gmails.clock(), ClaimSettings().share(claim.lane)
+        ),
     )
     costs = {"getProfile": 1, "messages.list": 5, "history.list": 2, "messages.get": 20, "messages.attachments.get": 20}
     spent: list[int] = []

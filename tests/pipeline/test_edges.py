@@ -9,8 +9,10 @@ from dealmail.io import schema
 from dealmail.io.database import DatabaseSpec
 from dealmail.io.ledger import Ledger
 from dealmail.io.mailboxes import Mailboxes
+from dealmail.io.quota import Quota
 from dealmail.pipeline.edges import OpenEdges
 from dealmail.pipeline.options import JobOptions
+from dealmail.transforms.records import ClaimedMessage
 
 NOW = dt.datetime(2026, 5, 4, 12, tzinfo=dt.UTC)
 
@@ -53,6 +55,14 @@ def test_what_is_pending_is_told_apart_by_what_it_waits_for(opened):
     assert opened.pending() == (39, 12)
     Mailboxes(opened.database, now).turn_off(off, "eve")
     assert opened.pending() == (26, 12)
+
+
+def test_what_old_mail_needs_beyond_its_claim_leaves_live_mail_its_share(opened):
+    box = add(opened, "alice")
+    live, old = (ClaimedMessage("t1", box, "a", "", "alice@corp.example", lane, None) for lane in ("live", "backfill"))
+    limit = opened._options.quota.mailbox_minute
+    Quota(opened.database).debit(box, int(0.8 * limit) - 80, dt.datetime.now(dt.UTC))
+    assert [opened.pay_for(one, 4) for one in (old, old, live)] == [True, False, True]
 
 
 def test_only_users_consents_need_an_oauth_client(opened):
