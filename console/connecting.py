@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import getpass
 import pathlib
 import webbrowser
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from . import queries
-from .context import BadInputError, FailedError, Settings, with_settings
+from .context import BadInputError, FailedError, Settings, this_person, with_settings
 from .looking import mailbox_named
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def google_settings(settings: Settings, client_secret: str = "") -> GoogleSettin
     """Where Google is, and the OAuth client in the file `client_secret`.
 
     Raises:
-        BadInputError: an endpoint that is no URL, or a file that is not there.
+        BadInputError: an endpoint that is no URL.
     """
     from ..io.gmail import GOOGLE
     from ..io.google_signin import GoogleSettings
@@ -151,9 +150,9 @@ def connect(
         sign_in = open_sign_in(settings, database, client_secret or "")
         if delegated:
             listed = queries.user_addresses(database, team_id)
-            sign_in.delegate(box.id, f"file:{pathlib.Path(delegated).resolve()}", getpass.getuser(), listed)
+            sign_in.delegate(box.id, f"file:{pathlib.Path(delegated).resolve()}", this_person(), listed)
         else:
-            sign_in.consent(box.id, getpass.getuser(), lambda url: _show(url, no_browser=no_browser))
+            sign_in.consent(box.id, this_person(), lambda url: _show(url, no_browser=no_browser))
         row = known_mailbox(database, team_id, address)
     if row.import_on:
         click.echo(f"{row.address} is connected; its mail is being read.")
@@ -183,7 +182,7 @@ def import_(settings: Settings, switch: str, address: str) -> None:
         team_id = settings.team_id(database)
         boxes = Mailboxes(database, utc_now)
         if switch == "on":
-            row = boxes.turn_on(known_mailbox(database, team_id, address).id, getpass.getuser())
+            row = boxes.turn_on(known_mailbox(database, team_id, address).id, this_person())
             click.echo(f"Import of {row.address} is on.")
             if row.state == "consent_wanted":
                 click.echo(f"Now sign in at Google: `dealmail connect {row.address}`.")
@@ -212,7 +211,7 @@ def forget_at_google(settings: Settings, database: Database, team_id: str, turne
 
 
 def _disconnect(sign_in: SignIn, boxes: Mailboxes, mailbox: str) -> None:
-    is_told = sign_in.disconnect(mailbox, getpass.getuser())
+    is_told = sign_in.disconnect(mailbox, this_person())
     click.echo(f"Import of {boxes.get(mailbox).address} is off: nothing more is read or written.")
     if not is_told:
         click.echo(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import getpass
+import os
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -238,6 +240,14 @@ def add_common_options(command: _C) -> _C:
     return command
 
 
+def this_person() -> str:
+    """Who is at work, for the consent log: the name of the login, or the number where the machine knows none (in a container)."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # the former before Python 3.13
+        return f"uid {os.getuid()}"
+
+
 def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
     """Hand the Settings in as first argument, and say dealmail's own errors in one line.
 
@@ -253,8 +263,18 @@ def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(ctx.ensure_object(Settings), *args, **kwargs)
         except secret_refs.SecretNotFoundError as error:
             raise BadInputError(str(error)) from error
+        except StoreUnavailableError as error:
+            raise FailedError(f"{error}; {_to_look_at(str(error))}") from error
         except DealmailError as error:
-            where = "; is it running?" if isinstance(error, StoreUnavailableError) else ""
-            raise FailedError((str(error) or type(error).__name__) + where) from error
+            raise FailedError(str(error) or type(error).__name__) from error
 
     return wrapped
+
+
+def _to_look_at(problem: str) -> str:
+    """What a person looks at first where a store cannot be used; SQLite is nothing that runs."""
+    if "SQLITE_BUSY" in problem or "SQLITE_LOCKED" in problem:
+        return "another process is writing to it: try again"
+    if "SQLITE_" in problem:
+        return "can the file and its folder be written, and is there room on the disk?"
+    return "is it running?"

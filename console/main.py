@@ -82,6 +82,9 @@ class LazyGroup(click.Group):
             click.echo("dealmail: stopped", err=True)
             sys.exit(130)
         except OSError as error:
+            if error.filename is not None:  # a file or folder that this user cannot read or make
+                click.echo(f"dealmail: {os.fsdecode(error.filename)}: {error.strerror}", err=True)
+                sys.exit(1)
             if error.errno != errno.EPIPE:
                 raise
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nothing is left to say

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
 import click
 
 from .connecting import connected_mailbox, google_settings, open_vault, utc_now
 from .context import BadInputError, Settings, with_settings
 from .tables import Format, format_option, write
+
+if TYPE_CHECKING:
+    from ..transforms.automated_evidence import Evidence
+    from ..transforms.crm_directory import CrmDirectory
+    from ..transforms.records import NormalizedMessage
 
 
 @click.group()
@@ -67,10 +76,6 @@ def shadow(settings: Settings, mailbox: str, new_version: str, limit: int) -> No
     from ..io.crm import load_directory
     from ..io.google_signin import GmailAccounts
     from ..transforms import automated
-    from ..transforms.automated_evidence import Evidence
-    from ..transforms.google_groups import unmask
-    from ..transforms.plain_text import read_text
-    from ..transforms.select_customer_mail import MAX_TEXT_BYTES
     from .window import Window
 
     known = automated.rule_sets()
@@ -82,21 +87,34 @@ def shadow(settings: Settings, mailbox: str, new_version: str, limit: int) -> No
         accounts = GmailAccounts(database, open_vault(settings), google_settings(settings), utc_now)
         directory = load_directory(database, team_id)
         window = Window(database, accounts, box, limit)
-        mails = (
-            (
-                message.claim.gmail_id,
-                Evidence.of(
-                    message,
-                    read_text(message.payload, MAX_TEXT_BYTES),
-                    is_contact=message.sender is not None and directory.is_person(message.sender.address),
-                ),
-            )
-            for message in (unmask(one, directory) for one in window.messages())
-        )
+        mails = evidence_of(window.messages(), directory, window.counts.unread)
         report = automated.compare(
             automated.rule_set(directory.settings), known[new_version], mails, directory.settings
         )
     for line in report.lines():
         click.echo(line)
+    for error, number in sorted(window.counts.unread.items()):
+        click.echo(f"{number:6d}  could not be read ({error})")
     for (old, new), ids in report.examples.items():
         click.echo(f"  {old} -> {new}: for example {', '.join(ids)}")
+
+
+def evidence_of(
+    messages: Iterable[NormalizedMessage], directory: CrmDirectory, unread: Counter[str]
+) -> Iterator[tuple[str, Evidence]]:
+    """(Gmail id, what the rules look at) of each message; one that cannot be read is counted in `unread` by its error, and left out."""
+    from ..transforms.automated_evidence import Evidence
+    from ..transforms.errors import MalformedMessageError
+    from ..transforms.google_groups import unmask
+    from ..transforms.plain_text import read_text
+    from ..transforms.select_customer_mail import MAX_TEXT_BYTES
+
+    for message in (unmask(one, directory) for one in messages):
+        is_contact = message.sender is not None and directory.is_person(message.sender.address)
+        try:
+            body = read_text(message.payload, MAX_TEXT_BYTES)
+            evidence = Evidence.of(message, body, is_contact=is_contact)
+        except MalformedMessageError as error:
+            unread[type(error).__name__] += 1
+            continue
+        yield message.claim.gmail_id, evidence

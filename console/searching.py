@@ -37,18 +37,18 @@ def open_search(settings: Settings) -> Iterator[SearchIndex]:
 
 
 def a_time(text: str | None, option: str) -> dt.datetime | None:
-    """A day (2026-05-04: its beginning, UTC) or an RFC 3339 time; without a zone it is UTC.
+    """A day (2026-05-04: its beginning, UTC) or an RFC 3339 time, as UTC; without a zone it is UTC.
 
     Raises:
-        BadInputError: neither.
+        BadInputError: neither, or outside the years 1 to 9999.
     """
     if text is None:
         return None
     try:
         time = dt.datetime.fromisoformat(text)
-    except ValueError:
+        return time.astimezone(dt.UTC) if time.tzinfo is not None else time.replace(tzinfo=dt.UTC)
+    except (ValueError, OverflowError):
         raise BadInputError(f"{option} {text}: say a day or a time, such as 2026-05-04 or 2026-05-04T10:30Z") from None
-    return time if time.tzinfo is not None else time.replace(tzinfo=dt.UTC)
 
 
 def hit_row(hit: Hit) -> dict[str, Any]:

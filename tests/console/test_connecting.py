@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ from kms_standin import KmsStandIn
 
 from dealmail.console import audit
 from dealmail.console.preview import Findings, Learning, how_far, look_while_it_lasts
+from dealmail.console.rules import evidence_of
 from dealmail.console.window import Window
 from dealmail.io import cloud_kms, schema
 from dealmail.io.audit import MailboxAudit
@@ -32,6 +34,9 @@ from dealmail.io.quota import DAY, SLOT_SECONDS, Quota, QuotaLimits, keep_limits
 from dealmail.io.vault import Digests, Vault, read_keys
 from dealmail.sandbox.client import SandboxClient
 from dealmail.sandbox.service import Sandbox, Settings
+from dealmail.transforms.crm_directory import CrmDirectory, CrmRows
+from dealmail.transforms.normalize_messages import normalize
+from dealmail.transforms.records import ClaimedMessage, FetchedMessage, NormalizedMessage
 
 Run = Callable[..., Result]
 ALICE = "alice@corp.example"
@@ -401,6 +406,18 @@ def test_rules_are_shown_and_an_unknown_rule_set_is_refused(connected: Run, admi
     signals = [json.loads(line) for line in connected("rules", "signals", "--format", "jsonl").stdout.splitlines()]
     assert list(signals[0]) == ["signal", "kind", "source", "weight"]
     assert connected("rules", "shadow", ALICE, "--new", "nothing").exit_code == 2
+
+
+def test_a_message_that_cannot_be_read_does_not_end_a_look_at_the_rules() -> None:
+    def message(gmail_id: str, payload: bytes) -> NormalizedMessage:
+        return normalize(FetchedMessage(ClaimedMessage("t", "m", gmail_id, "", ALICE), payload))
+
+    unread: Counter[str] = Counter()
+    broken = b'{"internalDate":"1","payload":{"headers":[],"body":7}}'
+    messages = [message("g1", broken), message("g2", b'{"internalDate":"1","payload":{"headers":[]}}')]
+    found = evidence_of(messages, CrmDirectory.build("t", 1, CrmRows()), unread)
+    assert [gmail_id for gmail_id, _ in found] == ["g2"]
+    assert unread == {"MalformedMessageError": 1}
 
 
 def test_keys_rotate_seals_with_the_newest_key(

@@ -70,6 +70,7 @@ def test_it_asks_first(dealmail: Run, jsonl: Rows) -> None:
         ("--user", "u9"),
         ("--mailbox", "x@y.example"),
         ("--before", "2999-01-01"),
+        ("--before", "0001-01-01T00:00+05:00"),
     ],
 )
 def test_a_request_that_names_nothing_or_too_much_is_refused(dealmail: Run, arguments: tuple[str, ...]) -> None:

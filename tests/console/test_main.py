@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pathlib
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from dealmail.console.context import this_person
 from dealmail.console.main import COMMANDS, cli, main
 from dealmail.io import environment
 from dealmail.transforms.decisions import MAILBOX_STATES
@@ -166,3 +168,30 @@ def test_options_may_be_written_as_the_jobs_are_and_stand_in_the_environment(tmp
     shown = CliRunner().invoke(cli, ["mailboxes", "--help"]).output
     for name in environment.VARIABLES.values():
         assert name in shown
+
+
+@pytest.mark.parametrize("arguments", [["db", "upgrade"], ["demo", "--keep"]])
+def test_a_folder_that_cannot_be_made_is_one_line(arguments: list[str], tmp_path: pathlib.Path) -> None:
+    (tmp_path / "file").write_text("")
+    inside = tmp_path / "file" / "folder"
+    options = [str(inside)] if "--keep" in arguments else ["--database", f"sqlite:///{inside}/dealmail.db"]
+    result = CliRunner().invoke(cli, [*arguments, *options])
+    assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1), result.stderr
+    assert str(tmp_path / "file") in result.stderr
+
+
+def test_a_file_that_sqlite_cannot_open_is_no_server_that_does_not_run(tmp_path: pathlib.Path) -> None:
+    result = CliRunner().invoke(cli, ["db", "upgrade", "--database", "sqlite:////proc/dealmail.db"])
+    assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
+    assert "can the file and its folder be written" in result.stderr
+    assert "is it running" not in result.stderr
+
+
+def test_a_user_without_a_name_on_this_machine_has_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that is started with --user 12345."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    assert this_person() == f"uid {2**31 - 7}"
+    monkeypatch.setenv("LOGNAME", "alice")
+    assert this_person() == "alice"

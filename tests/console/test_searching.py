@@ -60,6 +60,8 @@ def test_search_for_people_marks_what_it_found(dealmail: Run) -> None:
         ('"',),
         ("--", "-", "--"),
         ("x", "--after", "yesterday"),
+        ("x", "--after", "0001-01-01T00:00+05:00"),
+        ("x", "--before", "9999-12-31T23:59-05:00"),
         ("x", "--deal", "none"),
     ],
 )
