@@ -32,17 +32,22 @@ _AFTERWARDS: Final = {
     "on_spam": "It holds for mail that is moved from now on.",
     "on_delete": "It holds for mail that is deleted from now on.",
 }
+_NONE: Final = "none"
 _RULES_AFTERWARDS: Final = "It holds for mail that is read from now on; what was decided before stays as it was."
 
 
 def _words(value: Any) -> str:
     if value is None:
-        return "none"
+        return _NONE
     return ",".join(sorted(value)) if isinstance(value, frozenset) else str(value)
 
 
 def _number(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Reads what `_words` shows: a number, or `none`, which is these settings' default."""
+
     def parse(text: str) -> Any:
+        if text.strip().lower() == _NONE:
+            return None
         try:
             return read(text)
         except ValueError:

@@ -56,10 +56,10 @@ class TeamSettings:
             if getattr(self, name) not in allowed:
                 raise ValueError(f"setting {name}={getattr(self, name)!r}: use one of {', '.join(allowed)}")
         days, least = self.retention_days, self.automated_threshold
-        if days is not None and (not isinstance(days, int) or not 1 <= days <= MAX_DAYS):
-            raise ValueError(f"setting retention_days={days!r}: use a number of days from 1 to {MAX_DAYS}, or nothing")
-        if least is not None and (not isinstance(least, int | float) or not math.isfinite(least)):
-            raise ValueError(f"setting automated_threshold={least!r}: use a number, or nothing")
+        if days is not None and (type(days) is not int or not 1 <= days <= MAX_DAYS):  # true is an int, too
+            raise ValueError(f"setting retention_days={days!r}: use a number of days from 1 to {MAX_DAYS}, or none")
+        if least is not None and (type(least) not in {int, float} or not math.isfinite(least)):
+            raise ValueError(f"setting automated_threshold={least!r}: use a number, or none")
         if unknown := sorted(self.keep_kinds - set(KINDS)):
             raise ValueError(f"setting keep_kinds has {unknown[0]!r}: use some of {', '.join(KINDS)}")
 
@@ -73,10 +73,12 @@ class TeamSettings:
         names = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - names):
             raise ValueError(f"unknown setting {unknown[0]!r}: the names are {', '.join(sorted(names))}")
-        sets = {"signals_off", "keep_kinds"}
-        given: dict[str, Any] = {
-            name: frozenset(value or ()) if name in sets else value for name, value in values.items()
-        }
+        given = dict(values)
+        for name in {"signals_off", "keep_kinds"} & given.keys():
+            given[name] = _texts(name, given[name])
+        for name in {"rules", "shadow_rules"} & given.keys():
+            if not isinstance(given[name], str):
+                raise ValueError(f"setting {name}={given[name]!r}: use the version of a rule set as text")  # noqa: TRY004 (its caller is told of all by one error)
         return cls(**given)
 
     def to_json(self) -> dict[str, Any]:
@@ -85,3 +87,12 @@ class TeamSettings:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         changed = {name: value for name, value in values.items() if value != getattr(default, name)}
         return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in changed.items()}
+
+
+def _texts(name: str, value: Any) -> frozenset[str]:
+    """The names in `value`, the JSON of a setting that is a set; null is none."""
+    if value is None:
+        return frozenset()
+    if not isinstance(value, list | tuple | set | frozenset) or not all(isinstance(one, str) for one in value):
+        raise ValueError(f"setting {name}={value!r}: use a list of names")
+    return frozenset(value)

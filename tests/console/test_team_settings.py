@@ -40,6 +40,12 @@ def test_a_setting_is_set_shown_and_reset(dealmail: Run, jsonl: Rows, name: str,
     assert shown() == default
 
 
+@pytest.mark.parametrize(("name", "typed"), [("retention_days", "30"), ("automated_threshold", "-2")])
+def test_a_number_is_taken_away_as_it_is_shown(dealmail: Run, name: str, typed: str) -> None:
+    assert dealmail("settings", "set", name, typed).exit_code == 0
+    assert dealmail("settings", "set", name, "none").stdout.startswith(f"{name} is none now")
+
+
 @pytest.mark.parametrize(
     ("name", "typed", "told"),
     [

@@ -40,6 +40,14 @@ def test_settings_survive_their_json(settings):
         ({"automated_threshold": "high"}, "automated_threshold='high'"),
         ({"keep_kinds": ["spam"]}, "'spam': use some of bounce"),
         ({"colour": 1}, "unknown setting 'colour'"),
+        ({"retention_days": True}, "retention_days=True"),
+        ({"automated_threshold": False}, "automated_threshold=False"),
+        ({"signals_off": "copied"}, "signals_off='copied': use a list"),
+        ({"signals_off": [1]}, "use a list of names"),
+        ({"keep_kinds": 5}, "keep_kinds=5: use a list"),
+        ({"keep_kinds": [["reply"]]}, "use a list of names"),
+        ({"rules": 2026.1}, "rules=2026.1: use the version"),
+        ({"on_trash": ["keep"]}, "use one of keep, remove"),
     ],
 )
 def test_a_bad_value_is_shown_with_the_way_out(values, told):
