@@ -70,7 +70,7 @@ def grants(settings: Settings, user: str) -> None:
 def tidy(settings: Settings) -> None:
     """Remove what the team's settings no longer keep: old mail, and copies of users who turned import off.
 
-    The job does it by itself once a day, on every engine.
+    The job does it by itself once a day, on every engine. The search index follows with the job's next pass.
     """
     from ..io.erasure import Erasing
     from ..io.key_choice import key_ref
@@ -86,6 +86,8 @@ def tidy(settings: Settings) -> None:
     click.echo(
         f"removed: {old.engagements} engagements that are too old, {copies} copies of users who turned import off"
     )
+    if old.engagements or copies:
+        click.echo("The search index follows with the job's next pass.")
 
 
 @db.command()

@@ -68,3 +68,20 @@ def test_a_bad_value_is_shown_with_the_way_out(dealmail: Run, jsonl: Rows, name:
 
 def test_every_setting_has_its_meaning() -> None:
     assert list(MEANING) == [field.name for field in dataclasses.fields(TeamSettings)]
+
+
+def test_tidying_takes_away_what_the_settings_no_longer_keep_and_says_when_the_index_follows(
+    dealmail: Run, jsonl: Rows, stored: Any
+) -> None:
+    assert dealmail("db", "tidy").stdout.splitlines() == [
+        "removed: 0 engagements that are too old, 0 copies of users who turned import off"
+    ]
+    held = sum(len(mail["mailboxes"]) for mail in jsonl("engagements"))
+    for mailbox in (stored.alice, stored.bob):
+        assert dealmail("import", "off", mailbox).exit_code == 0
+    assert dealmail("settings", "set", "on_opt_out", "erase").exit_code == 0
+    removed, index = dealmail("db", "tidy").stdout.splitlines()
+    assert removed.endswith(f" {held} copies of users who turned import off")
+    assert index == "The search index follows with the job's next pass."
+    assert held > 0
+    assert jsonl("engagements") == []
