@@ -14,8 +14,10 @@ from dealmail.io.consent_flow import SignIn, SignInError
 from dealmail.io.crm import DatabaseDirectories
 from dealmail.io.database import Database, DatabaseSpec
 from dealmail.io.erasure import Erasing, Erasure
+from dealmail.io.outbox import Outbox
 from dealmail.io.quota import QuotaLimits
 from dealmail.io.register import Register
+from dealmail.io.search import SearchQuery
 from dealmail.io.vault import Digests
 from dealmail.transforms import decisions
 from dealmail.transforms.claim_messages import LedgerRow, decide_listed
@@ -607,7 +609,9 @@ def test_case_107_two_teams_read_one_mailbox_and_neither_ends_the_others(gmails:
     assert rows(gmails.database, sa.select(schema.credential)) == []
 
 
-def test_case_109_words_of_an_erased_person_quoted_by_others_stay_with_the_others_mail(sales: Any, mail: Any) -> None:
+def test_case_109_words_of_an_erased_person_quoted_by_others_stay_with_the_others_mail(
+    sales: Any, mail: Any, fts_search_index: Any
+) -> None:
     box = sales.add_mailbox("alice@corp.example")
     own, answer = sales.claim(box, ["g1", "g2"])
     kim, lee = Participant("kim@acme.example"), Participant("lee@acme.example")
@@ -618,3 +622,19 @@ def test_case_109_words_of_an_erased_person_quoted_by_others_stay_with_the_other
     erasing = Erasing(sales.database, sales.clock, Digests((b"a key for tests, 32 bytes long..",)))
     assert erasing.erase(Erasure("t1", person="kim@acme.example")).engagements == 1
     assert rows(sales.database, sa.select(schema.engagement.c.text)) == [(quoting.text,)]
+    outbox = Outbox(sales.database, fts_search_index, now=sales.clock)
+    outbox.drain(10)
+    found = [
+        hit.engagement_id
+        for words in ("kim", '"our offer"')
+        for hit in fts_search_index.search("t1", SearchQuery(words))
+    ]
+    assert found == ["t1-e0002", "t1-e0002"]
+
+    def delete(connection: sa.Connection) -> None:
+        sales.ledger.mark_deleted(connection, sales.mailboxes.get(box), ["g2"], sales.clock())
+
+    sales.database.transaction(delete)
+    outbox.drain(10)
+    assert rows(sales.database, sa.select(schema.engagement.c.text)) == []
+    assert fts_search_index.search("t1", SearchQuery("kim")) == []
