@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -226,11 +226,11 @@ class Erasing:
         return found
 
     def _pages(self, connection: sa.Connection, what: Erasure) -> Iterator[list[str]]:
-        """The ids of the engagements concerned, a page at a time, in order."""
-        after = ""
-        while ids := _page(connection, what, after):
-            yield ids
-            after = ids[-1]
+        """The ids of the engagements concerned, a page at a time."""
+        after: _Place | None = None
+        while page := _page(connection, what, after):
+            yield [place.id for place in page]
+            after = page[-1]
 
     def _robots(self, what: Erasure) -> sa.Select[Any]:
         """The messages that the ledger knows to be automated mail of this person's, by their context."""
@@ -262,11 +262,13 @@ class Erasing:
 
     # --- removing --------------------------------------------------------------------------------------------------
     def _erase_engagements(self, what: Erasure, report: ErasureReport, rule: str) -> None:
-        def one(connection: sa.Connection) -> bool:
-            found = _page(connection, what, "")
+        """Once through all of them is enough: what would join those that were passed already, the tombstones keep out."""
+
+        def one(connection: sa.Connection) -> _Place | None:
+            page = _page(connection, what, after)
             # Locked before anything is read of them: a copy that is joining one is in its transaction's hands, or waits.
-            locked = sorted(removal.lock_engagements(connection, what.team_id, found))
-            ids = _page(connection, what, "", among=locked)
+            locked = sorted(removal.lock_engagements(connection, what.team_id, [place.id for place in page]))
+            ids = _still_concerned(connection, what, locked)
             query = sa.select(_copy.mailbox_id, _copy.gmail_id).where(
                 _copy.team_id == what.team_id, _copy.engagement_id.in_(ids)
             )
@@ -274,10 +276,10 @@ class Erasing:
             self._clear(connection, what.team_id, copies, rule)
             done.engagements = removal.delete_engagements(self._database, connection, what.team_id, ids, self._now())
             done.copies = done.messages = len(copies)
-            return bool(found)
+            return page[-1] if page else None
 
-        done = ErasureReport()
-        while self._database.transaction(one):
+        done, after = ErasureReport(), None
+        while after := self._database.transaction(one):
             report.add(done)
 
     def _erase_mailbox(self, team_id: str, box: str, since: dt.datetime, report: ErasureReport) -> None:
@@ -294,7 +296,8 @@ class Erasing:
 
         def rest(connection: sa.Connection) -> None:
             of_box = [_message.team_id == team_id, _message.mailbox_id == box]
-            parked = sa.select(_message.gmail_id).where(*of_box, _message.outcome == "parked")
+            is_parked = (_message.outcome == "parked", _message.rule == decisions.PARKED)  # the rule, for its index
+            parked = sa.select(_message.gmail_id).where(*of_box, *is_parked)
             keys = [(box, gmail_id) for gmail_id in connection.scalars(parked)]
             done.messages = self._clear(connection, team_id, keys, decisions.ERASED)
             context = schema.message_context.c
@@ -344,19 +347,41 @@ def _of_team(what: Erasure) -> list[Any]:
     return [_message.team_id == what.team_id, sa.or_(_message.outcome == "imported", _message.outcome == "parked")]
 
 
-def _page(connection: sa.Connection, what: Erasure, after: str, among: Sequence[str] | None = None) -> list[str]:
-    query = sa.select(_engagement.id).where(_engagement.team_id == what.team_id, _engagement.id > after)
-    if among is not None:
-        query = query.where(_engagement.id.in_(among))
+class _Place(NamedTuple):
+    """Where a page ended. Old mail is gone through in order of time, so that nothing younger is met on the way."""
+
+    id: str
+    sent_at: dt.datetime | None = None
+
+
+def _page(connection: sa.Connection, what: Erasure, after: _Place | None) -> list[_Place]:
+    """The engagements concerned that come next: each page goes on where the one before it ended."""
     if what.before is not None:
-        query = query.where(_engagement.sent_at < what.before)
-    else:
-        query = query.where(
-            sa.exists().where(
-                _participant.team_id == what.team_id, _participant.engagement_id == _engagement.id, _takes_part(what)
-            )
+        query = sa.select(_engagement.id, _engagement.sent_at).where(
+            _engagement.team_id == what.team_id, _engagement.sent_at < what.before
         )
-    return list(connection.scalars(query.order_by(_engagement.id).limit(_PAGE)))
+        if after is not None:
+            at = _engagement.sent_at
+            beyond = sa.or_(at > after.sent_at, sa.and_(at == after.sent_at, _engagement.id > after.id))
+            query = query.where(at >= after.sent_at, beyond)
+        query = query.order_by(_engagement.sent_at, _engagement.id)
+    else:
+        query = sa.select(_participant.engagement_id).where(
+            _participant.team_id == what.team_id, _participant.engagement_id > (after.id if after else ""), _takes_part(what)
+        ).distinct().order_by(_participant.engagement_id)  # fmt: skip
+    return [_Place(*row) for row in connection.execute(query.limit(_PAGE))]
+
+
+def _still_concerned(connection: sa.Connection, what: Erasure, ids: Sequence[str]) -> list[str]:
+    """Those of the engagements that are concerned, now that they are locked."""
+    if what.before is not None:
+        query = sa.select(_engagement.id).where(
+            _engagement.team_id == what.team_id, _engagement.id.in_(ids), _engagement.sent_at < what.before
+        )
+    else:
+        mine = (_participant.team_id == what.team_id, _participant.engagement_id.in_(ids))
+        query = sa.select(_participant.engagement_id).where(*mine, _takes_part(what)).distinct()
+    return sorted(connection.scalars(query))
 
 
 def _spellings(address: str) -> list[str]:

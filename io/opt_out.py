@@ -14,6 +14,7 @@ from .ledger import PENDING_AGAIN
 
 _PAGE = 200
 _message = schema.message.c
+_copy = schema.engagement_copy.c
 
 
 def forget_copies(database: Database, mailbox: str, now: Callable[[], dt.datetime]) -> int:
@@ -32,13 +33,15 @@ def forget_copies(database: Database, mailbox: str, now: Callable[[], dt.datetim
         settings = connection.scalar(sa.select(schema.team.c.settings).where(schema.team.c.id == row.team_id))
         if row.import_on or TeamSettings.from_json(settings or {}).on_opt_out != "erase":
             return 0
-        imported = [_message.mailbox_id == mailbox, _message.outcome == "imported"]
-        ids = list(connection.scalars(sa.select(_message.gmail_id).where(*imported).limit(_PAGE)))
+        held = sa.select(_copy.gmail_id).where(_copy.team_id == row.team_id, _copy.mailbox_id == mailbox)
+        ids = list(connection.scalars(held.order_by(_copy.gmail_id).limit(_PAGE)))
         keys = [(mailbox, gmail_id) for gmail_id in ids]
         removal.remove_copies(database, connection, row.team_id, keys, now())
         removal.forget_context(connection, row.team_id, keys)
         connection.execute(
-            sa.update(schema.message).where(*imported, _message.gmail_id.in_(ids)).values(**PENDING_AGAIN, lane=1)
+            sa.update(schema.message)
+            .where(_message.mailbox_id == mailbox, _message.gmail_id.in_(ids), _message.outcome == "imported")
+            .values(**PENDING_AGAIN, lane=1)
         )
         return len(ids)
 
@@ -55,8 +58,8 @@ def forget_opted_out(database: Database, team_id: str, now: Callable[[], dt.date
         StoreUnavailableError: the database cannot be reached.
     """
     box = schema.mailbox.c
-    imported = sa.exists().where(_message.mailbox_id == box.id, _message.outcome == "imported")
-    query = sa.select(box.id).where(box.team_id == team_id, box.import_on.is_(False), imported).order_by(box.id)
+    held = sa.exists().where(_copy.team_id == team_id, _copy.mailbox_id == box.id)
+    query = sa.select(box.id).where(box.team_id == team_id, box.import_on.is_(False), held).order_by(box.id)
     with database.reading() as connection:
         left = list(connection.scalars(query))
     return sum(forget_copies(database, mailbox, now) for mailbox in left)
