@@ -93,7 +93,7 @@ class DatabaseChores:
         with self._lock:
             if self._peek_at is None or now >= self._peek_at:
                 self._fill(now)
-                query = sa.select(sa.type_coerce(sa.func.min(_chore.turn_at), schema.UtcDateTime())).where(self._ours)
+                query = sa.select(_chore.turn_at).where(self._ours).order_by(_chore.turn_at).limit(1)
                 with self._database.reading() as connection:
                     self._soonest = connection.scalar(query)
                 self._peek_at = now + PEEK_EVERY

@@ -35,7 +35,7 @@ class KeepOut:
         if stored and tombstones.any_standing(connection, teams):
             self._digests = {id(item): _digests(key, item) for item in stored}
             self._found = tombstones.standing(
-                connection, teams, (d for found in self._digests.values() for _, d in found)
+                connection, teams, (pair for found in self._digests.values() for pair in found)
             )
 
     def rule(self, item: CustomerMail | SeenCopy, sent_at: dt.datetime) -> str | None:

@@ -210,7 +210,8 @@ class Ledger:
     # --- what people ask -------------------------------------------------------------------------------------------
     def retry_parked(self, team_id: str, mailbox: str | None = None, gmail_id: str | None = None) -> int:
         """Make the team's parked messages (of one mailbox, or one message) pending again; how many."""
-        condition = [_message.team_id == team_id, _message.outcome == "parked"]
+        parked = (_message.outcome == "parked", _message.rule == decisions.PARKED)  # the rule, for its index
+        condition = [_message.team_id == team_id, *parked]
         if mailbox is not None:
             condition.append(_message.mailbox_id == mailbox)
         if gmail_id is not None:

@@ -65,9 +65,12 @@ def reopen_personal(connection: sa.Connection, mailbox: MailboxRow, now: dt.date
 def _reopen_by_rule(connection: sa.Connection, mailbox: MailboxRow, rules: Sequence[str], now: dt.datetime) -> None:
     connection.execute(
         sa.update(schema.message)
-        .where(_message.mailbox_id == mailbox.id, _message.state == "decided", _message.rule.in_(rules))
+        .where(
+            _message.team_id == mailbox.team_id, _message.mailbox_id == mailbox.id, _message.state == "decided",
+            _message.rule.in_(rules),
+        )
         .values(**PENDING_AGAIN, lane=1, found_at=now)
-    )
+    )  # fmt: skip
 
 
 def reopen_by_crm(connection: sa.Connection, mailbox: MailboxRow, names: Sequence[str], now: dt.datetime) -> None:

@@ -184,7 +184,8 @@ class Outbox:
         Raises:
             StoreUnavailableError: the database cannot be reached.
         """
-        held = sa.or_(_row.error_class.is_not(None), _row.not_before.is_not(None))
+        put_off = sa.and_(_row.error_class.is_(None), _row.not_before.is_not(None))
+        held = sa.or_(_row.error_class.is_not(None), put_off)  # two stretches of one index
         mine = held if team_id is None else sa.and_(held, _row.team_id == team_id)
         free = sa.update(search_outbox).where(mine).values(error_class=None, not_before=None, attempts=0)
         self._down_until = None

@@ -172,12 +172,11 @@ def kept_limits(database: Database) -> QuotaLimits:
 
 def spent_lately(connection: sa.Connection, now: dt.datetime, mailboxes: Collection[str] = ()) -> dict[str, int]:
     """Units of the last 60 to 70 seconds: of each of `mailboxes` that spent any, and of PROJECT."""
-    query = sa.select(_TABLE.c.scope, _TABLE.c.units).where(_TABLE.c.slot.between(_slot(now) - _SLOTS, _slot(now) + 1))
-    wanted = {*mailboxes, PROJECT}
+    lately = _TABLE.c.slot.between(_slot(now) - _SLOTS, _slot(now) + 1)
+    query = sa.select(_TABLE.c.scope, _TABLE.c.units).where(_TABLE.c.scope.in_(sorted({*mailboxes, PROJECT})), lately)
     spent: dict[str, int] = {}
     for scope, units in connection.execute(query):
-        if scope in wanted:
-            spent[scope] = spent.get(scope, 0) + units
+        spent[scope] = spent.get(scope, 0) + units
     return spent
 
 

@@ -254,7 +254,7 @@ listing = sa.Table(  # a messages.list that has to be walked: first sync, extens
     sa.Column("not_before", UtcDateTime),  # Gmail refused its next page: not asked for until then
     sa.Column("refusals", sa.Integer, nullable=False, default=0),  # in a row
     sa.Column("error_class", sa.String(64), nullable=False, default=""),  # of the last of them
-    sa.Index("ix_listing_mailbox", "mailbox_id", "finished_at"),
+    sa.Index("ix_listing_mailbox", "mailbox_id", "kind"),
     sa.Index("ix_listing_open", "finished_at", "mailbox_id"),  # asked every second, while the finished ones grow in number
 )  # fmt: skip
 message = sa.Table(  # the ledger: one row for every message that was looked at
@@ -361,7 +361,8 @@ search_outbox = sa.Table(  # one row for an engagement whose newest version the 
     sa.Column("not_before", UtcDateTime),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
     sa.Column("error_class", sa.String(64)),  # set: parked, the index refuses this document
-    sa.Index("ix_search_outbox_order", "enqueued_at"),
+    sa.Index("ix_search_outbox_order", "error_class", "enqueued_at"),  # what is parked stands apart
+    sa.Index("ix_search_outbox_due", "error_class", "not_before"),
 )  # fmt: skip
 tombstone = sa.Table(  # keyed digests of what was erased and must not come back
     "tombstone", metadata,

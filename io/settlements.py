@@ -392,7 +392,9 @@ def _waiting_alike(
     }
     found = {}
     for mailbox, error_class in sorted(late.items()):
-        is_alike = (_message.mailbox_id == mailbox, _message.state == "pending", _message.error_class == error_class)
+        # Who has failed has a pause, and an index of its own; else all that the mailbox waits for would be gone through.
+        has_failed = (_message.not_before.is_not(None), _message.error_class == error_class)
+        is_alike = (_message.mailbox_id == mailbox, _message.state == "pending", *has_failed)
         some = sa.select(_message.gmail_id).where(*is_alike).limit(retries.FEW + 1)
         found[mailbox] = connection.scalar(sa.select(sa.func.count()).select_from(some.subquery())) or 0
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Literal
 
@@ -80,12 +81,20 @@ def any_standing(connection: sa.Connection, teams: Iterable[str]) -> bool:
     return connection.scalar(query) is not None
 
 
-def standing(connection: sa.Connection, teams: Iterable[str], digests: Iterable[str]) -> TombstoneSet:
-    """Ask for many tombstones at once."""
-    wanted = sorted(set(digests))
-    query = sa.select(_TABLE.c.team_id, _TABLE.c.kind, _TABLE.c.digest, _TABLE.c.created_at).where(
-        _TABLE.c.team_id.in_(sorted(set(teams))), sa.or_(_TABLE.c.digest.in_(wanted), _TABLE.c.kind == "before")
-    )
+def standing(
+    connection: sa.Connection, teams: Iterable[str], digests: Iterable[tuple[TombstoneKind, str]]
+) -> TombstoneSet:
+    """Ask for many tombstones at once, each by its kind and digest."""
+    wanted: dict[TombstoneKind, set[str]] = defaultdict(set)
+    for kind, digest in digests:
+        wanted[kind].add(digest)
+    mine = _TABLE.c.team_id.in_(
+        sorted(set(teams))
+    )  # in each of the stretches below: one of them alone is a look into the key
+    stretches = [sa.and_(mine, _TABLE.c.kind == "before")]
+    for kind, some in sorted(wanted.items()):
+        stretches.append(sa.and_(mine, _TABLE.c.kind == kind, _TABLE.c.digest.in_(sorted(some))))
+    query = sa.select(_TABLE.c.team_id, _TABLE.c.kind, _TABLE.c.digest, _TABLE.c.created_at).where(sa.or_(*stretches))
     found: dict[tuple[str, str, str], dt.datetime] = {}
     before: dict[str, dt.datetime] = {}
     for team_id, kind, digest, created_at in connection.execute(query):

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from rows_read import analyze, steps
 
 from dealmail.io import schema
-from dealmail.io.database import Database
 from dealmail.io.leasing import PACED, LeaseSettings, Leasing
 from dealmail.io.ledger import MAX_LEASES, SUSPECT_LEASES
 from dealmail.io.quota import Quota
@@ -20,40 +20,6 @@ from dealmail.io.register import Register
 HEAP = 2_500
 """More than the register goes through when it is asked what is due."""
 SECOND, MINUTE = dt.timedelta(seconds=1), dt.timedelta(minutes=1)
-
-
-def steps(database: Database, work: Callable[[], Any]) -> int:
-    """Rows that MariaDB read for `work`, or instructions (in hundreds) that SQLite took."""
-    count = 0
-
-    def step() -> None:
-        nonlocal count
-        count += 1
-
-    def read(connection: Any) -> int:
-        if database.dialect == "sqlite":
-            connection.set_progress_handler(step, 100)
-            return 0
-        with connection.cursor() as cursor:
-            cursor.execute("show session status like 'Handler_read_%'")
-            return sum(int(value) for _, value in cursor.fetchall())
-
-    def before(connection: sa.Connection, *unused: Any) -> None:
-        nonlocal count
-        count -= read(connection.connection.dbapi_connection)
-
-    def after(connection: sa.Connection, *unused: Any) -> None:
-        nonlocal count
-        count += read(connection.connection.dbapi_connection)
-
-    sa.event.listen(database.engine, "before_cursor_execute", before)
-    sa.event.listen(database.engine, "after_cursor_execute", after)
-    try:
-        work()
-    finally:
-        sa.event.remove(database.engine, "before_cursor_execute", before)
-        sa.event.remove(database.engine, "after_cursor_execute", after)
-    return count
 
 
 def pending(sales: Any, box: str, numbers: range, **columns: Any) -> None:
@@ -168,8 +134,7 @@ def test_finished_walks_are_not_gone_through(sales: Any) -> None:
     def finish(count: int) -> None:
         rows = [{**walk, "mailbox_id": box} for box in boxes for _ in range(count)]
         sales.database.transaction(lambda c: c.execute(sa.insert(schema.listing), rows))
-        if sales.database.dialect == "mariadb":
-            sales.database.run_outside("analyze table listing")
+        analyze(sales.database)
 
     def look() -> None:
         assert register.next_due(sales.clock()) == sales.clock() + 10 * MINUTE

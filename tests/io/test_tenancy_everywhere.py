@@ -313,7 +313,7 @@ CALLS: dict[str, Callable[[Two], Any]] = {
     "tombstones.any_standing": lambda w: w.write(lambda c: tombstones.any_standing(c, [w.me])) and pytest.fail("the other team's"),
     "tombstones.require_key": lambda w: w.write(lambda c: tombstones.require_key(c, TombstoneKey(DIGESTS), w.me)),
     "tombstones.standing": lambda w: w.write(
-        lambda c: tombstones.standing(c, [w.me], [TombstoneKey(DIGESTS).digest(team, "domain", "gone.example") for team in TEAMS])
+        lambda c: tombstones.standing(c, [w.me], [("domain", TombstoneKey(DIGESTS).digest(t, "domain", "gone.example")) for t in TEAMS])
     ),
 }  # fmt: skip
 INDEX_CALLS: dict[str, Callable[[Two], Any]] = {

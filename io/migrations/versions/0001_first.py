@@ -291,7 +291,7 @@ def upgrade() -> None:
         if_not_exists=True,
         **TABLE,
     )
-    op.create_index("ix_listing_mailbox", "listing", ["mailbox_id", "finished_at"], if_not_exists=True)
+    op.create_index("ix_listing_mailbox", "listing", ["mailbox_id", "kind"], if_not_exists=True)
     op.create_index("ix_listing_open", "listing", ["finished_at", "mailbox_id"], if_not_exists=True)
     op.create_table(
         "message",
@@ -416,7 +416,8 @@ def upgrade() -> None:
         if_not_exists=True,
         **TABLE,
     )
-    op.create_index("ix_search_outbox_order", "search_outbox", ["enqueued_at"], if_not_exists=True)
+    op.create_index("ix_search_outbox_order", "search_outbox", ["error_class", "enqueued_at"], if_not_exists=True)
+    op.create_index("ix_search_outbox_due", "search_outbox", ["error_class", "not_before"], if_not_exists=True)
     op.create_table(
         "tombstone",
         sa.Column("team_id", key(64), primary_key=True),
