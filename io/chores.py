@@ -1,7 +1,7 @@
 """Chores: what has to be done now and then beside the mail. The database remembers when, so of many workers one does it once.
 
-A chore is named KIND:ID. Its row is its turn: whoever moves the turn on by compare-and-set does the chore. A worker that dies
-over it has only put it off.
+A chore is named KIND:ID. Its row is its turn: whoever moves the turn on by compare-and-set does the chore, and keeps it from the
+others by moving the turn on again where it takes long. A worker that dies over it has only put it off.
 """
 
 from __future__ import annotations
@@ -126,6 +126,18 @@ class DatabaseChores:
             done = sa.update(schema.chore).where(_chore.name == name).values(turn_at=turn)
         self._database.transaction(lambda connection: connection.execute(done))
         return True
+
+    def hold(self, name: str) -> None:
+        """Put off the turn of a chore that is being done once more: to be called now and then by what takes longer than `again`.
+
+        Else another worker would do it, too, as if this one had died over it.
+
+        Raises:
+            StoreUnavailableError: the database cannot be reached.
+        """
+        kind = name.partition(":")[0]
+        held = sa.update(schema.chore).where(_chore.name == name).values(turn_at=self._now() + self._kinds[kind].again)
+        self._database.transaction(lambda connection: connection.execute(held))
 
     def _fill(self, now: dt.datetime) -> None:
         """Give what has no turn yet its first one; take away turns of what is no more."""

@@ -33,11 +33,14 @@ def behind(database: Database) -> list[str]:
         return list(connection.scalars(query))
 
 
-def relink(database: Database, directory: CrmDirectory, now: Callable[[], dt.datetime]) -> int:
+def relink(
+    database: Database, directory: CrmDirectory, now: Callable[[], dt.datetime], after_page: Callable[[], None] = lambda: None
+) -> int:  # fmt: skip
     """Bring the links of all stored mail of the directory's team to what it says; how many engagements changed.
 
-    Mail that no longer belongs to anybody keeps its place, without links. Works page by page, in short transactions. Where another
-    worker linked by another version meanwhile, be it one mail that it settled, the team stays behind: it is done once more.
+    Mail that no longer belongs to anybody keeps its place, without links. Works page by page, in short transactions, and calls
+    `after_page` between them. Where another worker linked by another version meanwhile, be it one mail that it settled, the team
+    stays behind: it is done once more.
 
     Raises:
         StoreUnavailableError: the database cannot be reached; what was done so far stays.
@@ -52,6 +55,7 @@ def relink(database: Database, directory: CrmDirectory, now: Callable[[], dt.dat
             break
         changed += database.transaction(lambda c, ids=ids: _relink_page(database, c, directory, ids, now()))  # type: ignore[misc]  # mypy does not infer a lambda with a default
         after = ids[-1]
+        after_page()
     # A newer version that somebody else has finished may have been overwritten here since.
     mine = sa.or_(team.relinked_version == UNDER_WAY, team.relinked_version > directory.version)
     done = sa.update(schema.team).where(team.id == team_id, mine)

@@ -198,7 +198,7 @@ class OpenEdges:
     def _relink(self, team: str) -> None:
         """Bring the links of the team's stored mail to what its CRM says now."""
         if directory := self.directories.newest(team):
-            relink.relink(self.database, directory, utc_now)
+            relink.relink(self.database, directory, utc_now, lambda: self.chores.hold(f"relink:{team}"))
 
     def _ended(self) -> list[str]:
         """Consents that have ended and that Google has not been told about."""

@@ -101,6 +101,24 @@ def test_what_is_done_when_there_is_something_to_do_is_found_at_once(sqlite_data
     assert chores.next_due(clock()) == clock()
 
 
+def test_what_takes_longer_than_its_next_try_is_done_by_one_worker(database: Database, clock: Any) -> None:
+    behind, begun = ["t1"], list[str]()
+
+    def relink(team: str) -> None:
+        begun.append(team)
+        for _ in range(5):
+            clock.advance(seconds=40)
+            assert not run(other, clock)
+            one.hold(f"relink:{team}")
+        behind.remove(team)
+
+    kind = ChoreKind(lambda: behind, relink, None, dt.timedelta(minutes=1))
+    one, other = (worker(database, clock, relink=kind) for _ in range(2))
+    assert run(one, clock) == ["relink:t1"]
+    assert begun == ["t1"]
+    assert other.due(clock()) == []
+
+
 def test_the_next_turn_is_known_and_one_that_another_took_is_not_waited_for(
     sqlite_database: Database, clock: Any
 ) -> None:

@@ -76,3 +76,18 @@ def test_only_users_consents_need_an_oauth_client(opened):
     named.close()
     Mailboxes(opened.database, now).turn_off(box, "bob")
     assert not opened.lacks_client()
+
+
+def test_a_relinking_keeps_its_turn_page_by_page(opened, store):
+    store(opened.database, range(600))
+    opened.database.transaction(lambda c: c.execute(sa.update(schema.team).values(crm_version=1)))
+    put_off = []
+
+    def before(unused_connection, unused_cursor, statement, *unused):
+        if statement.startswith("UPDATE chore"):
+            put_off.append(statement)
+
+    sa.event.listen(opened.database.engine, "before_cursor_execute", before)
+    assert opened.chores.due(dt.datetime.now(dt.UTC)) == ["relink:t1"]
+    assert opened.chores.do("relink:t1")
+    assert len(put_off) == 3  # taken, and held after each of two pages
