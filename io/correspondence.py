@@ -15,7 +15,7 @@ _TABLE = schema.correspondence.c
 
 
 class DatabaseCorrespondence:
-    """See transforms.correspondence.Correspondence. The rows are written by settling (io/settlements.py)."""
+    """See transforms.correspondence.Correspondence. The rows are written by settling (io/overturned.py)."""
 
     def __init__(self, database: Database, digests: Digests) -> None:
         self._database = database

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from dealmail.io import schema, settlements
+from dealmail.io import schema
 from dealmail.transforms import decisions
 from dealmail.transforms.errors import DealmailError
 from dealmail.transforms.records import ChangedEngagements, ClaimedMessage, Decision, Failure, SeenCopy
@@ -130,114 +130,6 @@ def test_a_seen_copy_never_settles_for_less_than_it_stands_for(sales: Any, mail:
     assert [row[1] for row in sales.dump(schema.correspondence)["correspondence"]] == ["d1"]
 
 
-def test_a_seen_copy_judged_by_an_outdated_crm_is_read_again(sales: Any, mail: Any, clock: Any) -> None:
-    """It does not say who is in it, and its own user may have blocked one of them since."""
-    first, second = sales.add_mailbox("alice@corp.example"), sales.add_mailbox("bob@corp.example")
-    (claim,), (copy,) = sales.claim(first, ["g1"]), sales.claim(second, ["g1"])
-    sales.settlements.settle([mail(claim, 1)])
-    sales.database.transaction(lambda c: c.execute(sa.update(schema.team).values(crm_version=5)))
-    sales.settlements.settle([dataclasses.replace(seen(copy, 1), crm_version=4)])
-    assert sales.ledger.explain(second, "g1").state == "pending"
-    clock.advance(seconds=3)
-    (again,) = sales.claim(second, ["g1"])
-    sales.settlements.settle([dataclasses.replace(seen(again, 1), crm_version=5)])
-    assert sales.ledger.explain(second, "g1").outcome == "imported"
-
-
-def test_failures_back_off_and_the_fifth_parks(sales: Any, clock: Any) -> None:
-    box = sales.add_mailbox("alice@corp.example")
-    pauses = []
-    for _ in range(4):
-        (claim,) = sales.claim(box, ["g1"])
-        sales.settlements.settle([Failure(claim, "normalize", "ValueError")])
-        row = sales.ledger.explain(box, "g1")
-        pauses.append((row.not_before - clock()).total_seconds())
-        assert sales.claim(box, ["g1"]) == []
-        clock.advance(seconds=pauses[-1])
-    for n, pause in enumerate(pauses):
-        assert 2**n / 2 <= pause <= 2**n
-    (claim,) = sales.claim(box, ["g1"])
-    sales.settlements.settle([Failure(claim, "normalize", "ValueError")])
-    row = sales.ledger.explain(box, "g1")
-    assert (row.outcome, row.rule, row.phase, row.error_class) == ("parked", "parked", "normalize", "ValueError")
-    assert sales.ledger.retry_parked("t2") == 0
-    assert sales.ledger.retry_parked("t1") == 1
-    assert len(sales.claim(box, ["g1"])) == 1
-
-
-@pytest.mark.parametrize(
-    "error", ["GmailQuotaError", "StoreUnavailableError", "TokenRefreshError", "ConsentRevokedError"]
-)
-def test_failures_that_do_not_count_never_park(sales: Any, clock: Any, error: str) -> None:
-    box = sales.add_mailbox("alice@corp.example")
-    pauses = []
-    for n in range(150):
-        (claim,) = sales.claim(box, ["g1"])
-        wait = dt.timedelta(minutes=2) if n == 149 else None
-        sales.settlements.settle([Failure(claim, "fetch", error, counts=False, retry_after=wait)])
-        row = sales.ledger.explain(box, "g1")
-        assert (row.state, row.failures) == ("pending", 0)
-        pauses.append((row.not_before - clock()).total_seconds())
-        clock.advance(seconds=pauses[-1])
-    assert pauses.pop() == 120
-    for n, pause in enumerate(pauses):
-        assert min(4 * 2**n, 64) / 2 <= pause <= min(4 * 2**n, 64)
-
-
-def unavailable(sales: Any, clock: Any, box: str, ids: list[str], tries: int, *, beside: bool = False) -> list[float]:
-    """Up to so many 5xx for each of the messages, each as soon as its pause is over; the first one's pauses."""
-    pauses = []
-    for _ in range(tries):
-        claims = [claim for gmail_id in ids for claim in sales.claim(box, [gmail_id])]
-        sales.settlements.settle([Failure(c, "fetch", "GmailUnavailableError", counts=beside) for c in claims])
-        rows = [sales.ledger.explain(box, gmail_id) for gmail_id in ids]
-        if rows[0].outcome:
-            break
-        pauses.append((rows[0].not_before - clock()).total_seconds())
-        clock.advance(seconds=max((row.not_before - clock()).total_seconds() for row in rows))
-    return pauses
-
-
-def test_a_message_that_gmail_never_hands_out_is_asked_for_ever_more_seldom_and_parked_after_hours(
-    sales: Any, clock: Any
-) -> None:
-    box = sales.add_mailbox("alice@corp.example")
-    pauses = unavailable(sales, clock, box, ["g1"], 100)
-    row = sales.ledger.explain(box, "g1")
-    assert (row.outcome, row.phase, row.error_class) == ("parked", "fetch", "GmailUnavailableError")
-    assert len(pauses) == 20
-    assert 3600 < sum(pauses) < 3 * 3600
-    for n, pause in enumerate(pauses):
-        assert min(4 * 2**n, 600) / 2 <= pause <= min(4 * 2**n, 600)
-    sales.ledger.retry_parked("t1")
-    assert unavailable(sales, clock, box, ["g1"], 1)[0] <= 4  # from the beginning
-
-
-def test_where_others_are_read_beside_it_it_is_parked_sooner_but_not_in_a_bad_minute(sales: Any, clock: Any) -> None:
-    box = sales.add_mailbox("alice@corp.example")
-    pauses = unavailable(sales, clock, box, ["g1"], 100, beside=True)
-    assert len(pauses) == 8
-    assert 8 * 60 < sum(pauses) < 20 * 60
-
-
-def test_gmails_own_outage_parks_nothing_for_half_a_day(sales: Any, clock: Any) -> None:
-    box, ids = sales.add_mailbox("alice@corp.example"), ["g1", "g2", "g3", "g4"]
-    assert sum(unavailable(sales, clock, box, ids, 100)) > 8 * 3600
-    assert {sales.ledger.explain(box, gmail_id).failures for gmail_id in ids} == {0}
-    assert len(unavailable(sales, clock, box, ids, 100)) < 6
-    assert sales.ledger.explain(box, "g1").outcome == "parked"
-
-
-def test_a_failure_of_another_kind_begins_anew(sales: Any, clock: Any) -> None:
-    box = sales.add_mailbox("alice@corp.example")
-    unavailable(sales, clock, box, ["g1"], 15)
-    (claim,) = sales.claim(box, ["g1"])
-    sales.settlements.settle([Failure(claim, "fetch", "GmailQuotaError", counts=False)])
-    clock.advance(seconds=4)
-    pauses = unavailable(sales, clock, box, ["g1"], 3)
-    assert all(4 * 2**n / 2 <= pause <= 4 * 2**n for n, pause in enumerate(pauses))
-
-
 def test_what_was_stored_and_is_now_decided_otherwise_goes(sales: Any, mail: Any) -> None:
     first, second = sales.add_mailbox("alice@corp.example"), sales.add_mailbox("bob@corp.example")
     for box in (first, second):
@@ -279,45 +171,6 @@ def test_long_and_hostile_text_is_cut_with_a_flag_not_refused(sales: Any, mail: 
     assert (second["subject"], second["text"], second["truncated"]) == ("a�b😀 �", "�", False)
 
 
-def test_a_later_sent_mail_overturns_an_automated_decision_in_either_order(sales: Any, mail: Any) -> None:
-    box, other = sales.add_mailbox("alice@corp.example"), sales.add_mailbox("bob@corp.example")
-    (robot, plain), (sent,) = sales.claim(box, ["g1", "g2"]), sales.claim(other, ["g1"])
-    automated = Decision(robot, "dropped", "automated.marketing", context=("d1", "d2"))
-    sales.settlements.settle([automated, Decision(plain, "dropped", decisions.CRM_NO_MATCH)])
-    assert len(sales.dump(schema.message_context)["message_context"]) == 2
-    sales.settlements.settle([mail(sent, 1, direction="outbound", context=("d2", "d3"))])
-    assert sales.ledger.explain(box, "g1").state == "pending"
-    assert sales.ledger.explain(box, "g2").state == "decided"
-    assert sales.dump(schema.message_context)["message_context"] == []
-    # the other order: the decision was made before the sent mail was stored, and is settled after it
-    turns = 0
-    while sales.ledger.explain(box, "g1").state == "pending":
-        (robot,) = sales.claim(box, ["g1"])
-        sales.settlements.settle([dataclasses.replace(automated, claim=robot)])
-        turns += 1
-    assert turns == settlements.REOPENED_LEASES  # taken back while that may help, then believed
-
-
-def test_what_killed_workers_had_leased_is_overturned_all_the_same(sales: Any, mail: Any) -> None:
-    box, other = sales.add_mailbox("alice@corp.example"), sales.add_mailbox("bob@corp.example")
-    for _ in range(6):
-        (robot,) = sales.claim(box, ["g1"], lease_seconds=0)
-    sales.settlements.settle([Decision(robot, "dropped", "automated.marketing", context=("d1",))])
-    assert sales.ledger.explain(box, "g1").state == "decided"
-    (sent,) = sales.claim(other, ["g1"])
-    sales.settlements.settle([mail(sent, 1, direction="outbound", context=("d1",))])
-    assert sales.ledger.explain(box, "g1").state == "pending"
-
-
-def test_contexts_of_another_team_overturn_nothing(sales: Any, mail: Any) -> None:
-    sales.add_team("t2")
-    mine, theirs = sales.add_mailbox("alice@corp.example"), sales.add_mailbox("alice@corp.example", "t2")
-    (robot,), (sent,) = sales.claim(mine, ["g1"]), sales.claim(theirs, ["g1"])
-    sales.settlements.settle([Decision(robot, "dropped", "automated.marketing", context=("d1",))])
-    sales.settlements.settle([mail(sent, 1, context=("d1",))])
-    assert sales.ledger.explain(mine, "g1").state == "decided"
-
-
 def test_mail_older_than_the_team_keeps_is_not_stored(sales: Any, mail: Any, clock: Any) -> None:
     sales.add_team("t2", retention_days=10)
     box, other = sales.add_mailbox("a@corp.example", "t2"), sales.add_mailbox("b@corp.example", "t2")
@@ -329,28 +182,6 @@ def test_mail_older_than_the_team_keeps_is_not_stored(sales: Any, mail: Any, clo
     (copy,) = sales.claim(other, ["g2"])
     sales.settlements.settle([seen(copy, 2)])
     assert sales.ledger.explain(other, "g2").rule == "retention"
-
-
-def test_what_an_outdated_crm_kept_out_is_read_again(sales: Any, mail: Any, clock: Any) -> None:
-    box = sales.add_mailbox("alice@corp.example")
-    sales.database.transaction(lambda c: c.execute(sa.update(schema.team).values(crm_version=5, relinked_version=5)))
-    old, new, other, kept = sales.claim(box, ["g1", "g2", "g3", "g4"])
-    sales.settlements.settle(
-        [
-            Decision(old, "dropped", decisions.CRM_NO_MATCH, crm_version=4), Decision(new, "dropped", decisions.CRM_NO_MATCH, crm_version=5),
-            Decision(other, "dropped", decisions.LABEL_SPAM, crm_version=4), mail(kept, 1, crm_version=4),
-        ]
-    )  # fmt: skip
-    states = [sales.ledger.explain(box, g).state for g in ("g1", "g2", "g3", "g4")]
-    assert states == ["pending", "decided", "decided", "decided"]
-    with sales.database.reading() as connection:
-        assert connection.scalar(sa.select(schema.team.c.relinked_version)) == 4
-    for _ in range(settlements.OUTDATED_LEASES):
-        assert sales.ledger.explain(box, "g1").state == "pending"
-        clock.advance(minutes=11)
-        (claim,) = sales.claim(box, ["g1"])
-        sales.settlements.settle([Decision(claim, "dropped", decisions.CRM_NO_MATCH, crm_version=4)])
-    assert sales.ledger.explain(box, "g1").rule == decisions.CRM_NO_MATCH
 
 
 def overlapping(sales: Any, mail: Any, mails: int, boxes: int, rng: random.Random) -> list[Any]:

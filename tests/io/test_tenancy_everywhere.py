@@ -91,6 +91,13 @@ NOT_A_TEAMS: dict[str, str] = {
     ),
     "engagement_store.EngagementStore.write": "a piece of settling, called through DatabaseSettlements.settle",
     "keep_out.KeepOut.rule": "a piece of settling, called through DatabaseSettlements.settle",
+    "outdated_crm.blocked_meanwhile": "a piece of settling, called through DatabaseSettlements.settle",
+    "outdated_crm.relink_outdated": "a piece of settling, called through DatabaseSettlements.settle",
+    "overturned.note_context": "a piece of settling, called through DatabaseSettlements.settle",
+    "overturned.reopen_overturned": "a piece of settling, called through DatabaseSettlements.settle",
+    "settle_ledger.write_ledger": "a piece of settling, called through DatabaseSettlements.settle",
+    "settle_locks.lock_mailboxes": "a piece of settling, called through DatabaseSettlements.settle",
+    "settle_locks.lock_messages": "a piece of settling, called through DatabaseSettlements.settle",
     "refusals.Refusals.block": "a piece of claiming, called through GmailClaims.claim",
     "refusals.Refusals.pause": "a piece of claiming, called through GmailClaims.claim",
 }  # fmt: skip

@@ -1,0 +1,50 @@
+"""Automated decisions that fall when the team turns out to write to their author."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from dealmail.io import schema
+from dealmail.io.overturned import REOPENED_LEASES
+from dealmail.transforms import decisions
+from dealmail.transforms.records import Decision
+
+
+def test_a_later_sent_mail_overturns_an_automated_decision_in_either_order(sales: Any, mail: Any) -> None:
+    box, other = sales.add_mailbox("alice@corp.example"), sales.add_mailbox("bob@corp.example")
+    (robot, plain), (sent,) = sales.claim(box, ["g1", "g2"]), sales.claim(other, ["g1"])
+    automated = Decision(robot, "dropped", "automated.marketing", context=("d1", "d2"))
+    sales.settlements.settle([automated, Decision(plain, "dropped", decisions.CRM_NO_MATCH)])
+    assert len(sales.dump(schema.message_context)["message_context"]) == 2
+    sales.settlements.settle([mail(sent, 1, direction="outbound", context=("d2", "d3"))])
+    assert sales.ledger.explain(box, "g1").state == "pending"
+    assert sales.ledger.explain(box, "g2").state == "decided"
+    assert sales.dump(schema.message_context)["message_context"] == []
+    # the other order: the decision was made before the sent mail was stored, and is settled after it
+    turns = 0
+    while sales.ledger.explain(box, "g1").state == "pending":
+        (robot,) = sales.claim(box, ["g1"])
+        sales.settlements.settle([dataclasses.replace(automated, claim=robot)])
+        turns += 1
+    assert turns == REOPENED_LEASES  # taken back while that may help, then believed
+
+
+def test_what_killed_workers_had_leased_is_overturned_all_the_same(sales: Any, mail: Any) -> None:
+    box, other = sales.add_mailbox("alice@corp.example"), sales.add_mailbox("bob@corp.example")
+    for _ in range(6):
+        (robot,) = sales.claim(box, ["g1"], lease_seconds=0)
+    sales.settlements.settle([Decision(robot, "dropped", "automated.marketing", context=("d1",))])
+    assert sales.ledger.explain(box, "g1").state == "decided"
+    (sent,) = sales.claim(other, ["g1"])
+    sales.settlements.settle([mail(sent, 1, direction="outbound", context=("d1",))])
+    assert sales.ledger.explain(box, "g1").state == "pending"
+
+
+def test_contexts_of_another_team_overturn_nothing(sales: Any, mail: Any) -> None:
+    sales.add_team("t2")
+    mine, theirs = sales.add_mailbox("alice@corp.example"), sales.add_mailbox("alice@corp.example", "t2")
+    (robot,), (sent,) = sales.claim(mine, ["g1"]), sales.claim(theirs, ["g1"])
+    sales.settlements.settle([Decision(robot, "dropped", "automated.marketing", context=("d1",))])
+    sales.settlements.settle([mail(sent, 1, context=("d1",))])
+    assert sales.ledger.explain(mine, "g1").state == "decided"
