@@ -13,7 +13,7 @@ import click
 import sqlalchemy as sa
 
 from ..io import listings, schema
-from ..io.claims import ClaimSettings
+from ..io.claim_settings import ClaimSettings
 from ..io.database import Database
 from ..io.gmail import Gmail
 from ..io.google_signin import GmailAccounts

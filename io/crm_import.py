@@ -2,7 +2,7 @@
 
 A new contact, lead or domain starts a targeted look back in the team's mailboxes: a search of Gmail, and of the ledger for
 mail whose author Gmail's search cannot see. An unblocking has the ledger's blocked.* decisions read again. A changed
-opportunity has its owner's mailboxes polled at once, which extends their window where that is due (see io/claims.py).
+opportunity has its owner's mailboxes polled at once, which extends their window where that is due (see io/history.py).
 """
 
 from __future__ import annotations

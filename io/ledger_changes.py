@@ -1,4 +1,4 @@
-"""What Gmail tells about messages, brought into the ledger: pieces of the transaction that moves the cursor (io/claims.py)."""
+"""What Gmail tells about messages, brought into the ledger: pieces of the transaction that moves the cursor (io/history.py)."""
 
 from __future__ import annotations
 

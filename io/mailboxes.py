@@ -11,7 +11,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ..transforms.decisions import MAILBOX_STATES
-from ..transforms.errors import DealmailError
+from ..transforms.errors import DealmailError, LostRaceError
 from . import schema
 from .database import Database
 
@@ -307,6 +307,18 @@ def advance(connection: sa.Connection, row: MailboxRow, **columns: Any) -> Mailb
         .values(cursor_seq=row.cursor_seq + 1, **columns)
     ).rowcount
     return read(connection, row.id) if moved else None
+
+
+def must_advance(connection: sa.Connection, row: MailboxRow, **columns: Any) -> MailboxRow:
+    """`advance`, where being too late ends all that was to be done.
+
+    Raises:
+        LostRaceError: somebody else was first, or import is off.
+    """
+    moved = advance(connection, row, **columns)
+    if moved is None:
+        raise LostRaceError(row.id)
+    return moved
 
 
 def look_soon(connection: sa.Connection, mailbox: str, now: dt.datetime) -> None:

@@ -19,7 +19,8 @@ import sqlalchemy as sa
 from ..io import migrate, opt_out, relink, schema, secret_refs
 from ..io.audit import Audit
 from ..io.chores import ChoreKind, DatabaseChores
-from ..io.claims import ClaimSettings, GmailClaims
+from ..io.claim_settings import ClaimSettings
+from ..io.claims import GmailClaims
 from ..io.correspondence import DatabaseCorrespondence
 from ..io.crm import DatabaseDirectories, crm_stamps
 from ..io.database import Database

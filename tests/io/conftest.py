@@ -19,7 +19,8 @@ import sqlalchemy as sa
 from readable_ledger import ReadableLedger
 
 from dealmail.io import schema
-from dealmail.io.claims import ClaimSettings, GmailClaims
+from dealmail.io.claim_settings import ClaimSettings
+from dealmail.io.claims import GmailClaims
 from dealmail.io.database import Database
 from dealmail.io.google_signin import GmailAccounts, GoogleSettings, store_credential
 from dealmail.io.mailboxes import Mailboxes, MailboxRow

@@ -98,6 +98,11 @@ NOT_A_TEAMS: dict[str, str] = {
     "settle_ledger.write_ledger": "a piece of settling, called through DatabaseSettlements.settle",
     "settle_locks.lock_mailboxes": "a piece of settling, called through DatabaseSettlements.settle",
     "settle_locks.lock_messages": "a piece of settling, called through DatabaseSettlements.settle",
+    "cheap_calls.CheapCalls.may_spend": "a piece of claiming, called through GmailClaims.claim",
+    "cheap_calls.CheapCalls.spend": "a piece of claiming, called through GmailClaims.claim",
+    "history.HistoryReading.read_if_due": "a piece of claiming, called through GmailClaims.claim",
+    "mailboxes.must_advance": "a piece of claiming, called through GmailClaims.claim",
+    "walks.Walks.walk_on": "a piece of claiming, called through GmailClaims.claim",
     "refusals.Refusals.block": "a piece of claiming, called through GmailClaims.claim",
     "refusals.Refusals.pause": "a piece of claiming, called through GmailClaims.claim",
 }  # fmt: skip
