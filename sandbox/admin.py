@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from .faults import parse_rule
 from .http_server import Request, Response, json_response
 from .mail_sources import internal_date
-from .mailbox import InMemory, Mailbox, NewMail, UnknownMessageError, index_mail
+from .mailbox import Mailbox, NewMail, UnknownMessageError
 from .pubsub_broker import NotFoundError
+from .raw_mail import InMemory, index_mail
 
 if TYPE_CHECKING:
     from .service import Sandbox

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import base64
-import re
 import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from . import payload
+from . import api_methods, payload
 from .api_error import ApiError
 from .clock import Clock
 from .faults import Faults
-from .field_mask import apply_fields, check_fields, parse_fields
-from .headers import read_headers, shown_value
+from .field_mask import apply_fields
+from .headers import read_headers
 from .http_server import Request, Response, json_response
 from .mailbox import SYSTEM_LABELS, Change, HistoryExpiredError, Mailbox, Message, UnknownMessageError
-from .oauth import MAILBOX_SCOPES, METADATA, Access, OAuthServer
+from .message_list import is_listed, label_named
+from .oauth import Access, OAuthServer
 from .page_tokens import (
     attachment_tokens,
     history_token,
@@ -28,26 +28,9 @@ from .page_tokens import (
     open_list_token,
 )
 from .quota import Quota
-from .search_query import Query, parse_query
+from .search_query import parse_query
 from .watch import Watches
 
-_USER_PATH = re.compile(r"/gmail/v1/users/([^/]+)(/.*)")
-_ROUTES: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
-    (method, re.compile(pattern), name)
-    for method, pattern, name in (
-        ("GET", r"/messages/([^/]+)", "messages.get"),
-        ("GET", r"/messages", "messages.list"),
-        ("GET", r"/history", "history.list"),
-        ("GET", r"/profile", "getProfile"),
-        ("GET", r"/messages/([^/]+)/attachments/([^/]+)", "messages.attachments.get"),
-        ("GET", r"/labels", "labels.list"),
-        ("GET", r"/labels/([^/]+)", "labels.get"),
-        ("GET", r"/threads/([^/]+)", "threads.get"),
-        ("GET", r"/drafts", "drafts.list"),
-        ("POST", r"/watch", "watch"),
-        ("POST", r"/stop", "stop"),
-    )
-)
 _HISTORY_TYPES = {
     "messageAdded": "messagesAdded",
     "messageDeleted": "messagesDeleted",
@@ -62,31 +45,6 @@ class Options:
     """How the server answers where Gmail's own behaviour is not known: `inline_limit` in bytes of text."""
 
     inline_limit: int = payload.DEFAULT_INLINE_LIMIT
-
-
-class _SearchView:
-    """A message as a search sees it; header texts are made once."""
-
-    def __init__(self, message: Message) -> None:
-        self._message = message
-        self.labels = message.labels
-        self.internal_date = message.internal_date
-        self.size = message.size
-
-    def text(self, field: str) -> str:
-        texts = self._message.search_text
-        if texts is None:
-            texts = {}
-            for name, value in read_headers(self._message.read()):
-                lower = name.lower()
-                shown = shown_value(name, value)
-                texts[lower] = f"{texts[lower]}, {shown}" if lower in texts else shown
-            self._message.search_text = texts
-        if field in {"body", "filename"} and field not in texts:
-            root = payload.parse(self._message.read())
-            texts["body"] = payload.body_text(root)
-            texts["filename"] = " ".join(part.filename for part in root.walk() if part.filename)
-        return texts.get(field, "")
 
 
 class GmailServer:
@@ -129,7 +87,7 @@ class GmailServer:
 
     def user_of(self, request: Request) -> str:
         """The address a request acts for, empty where its token is not good."""
-        found = self._oauth.access(_bearer(request))
+        found = self._oauth.access(api_methods.bearer(request))
         return found.address if found else ""
 
     def handle(self, request: Request, *, in_batch: bool = False) -> Response:
@@ -141,8 +99,8 @@ class GmailServer:
         user = ""
         taken = 0
         try:
-            name, user_id, arguments = _route(request)
-            access = self._oauth.access(_bearer(request))
+            name, user_id, arguments = api_methods.route(request)
+            access = self._oauth.access(api_methods.bearer(request))
             if access is None:
                 raise ApiError.unauthenticated()
             user = access.address.lower()
@@ -150,7 +108,7 @@ class GmailServer:
                 self.requests[name] += 1
                 self.by_mailbox[user, name] += 1
             mailbox = self._mailbox(access, user_id)
-            _check_scopes(access, request, name)
+            api_methods.check_scopes(access, request, name)
             if not in_batch:
                 taken = self._quota.begin(user)
                 if not taken:
@@ -162,7 +120,7 @@ class GmailServer:
                 return Response(204, b"")
             fields = request.one("fields")
             if fields:
-                answer = apply_fields(answer, _mask(fields, name))
+                answer = apply_fields(answer, api_methods.mask(fields, name))
             return json_response(answer)
         except ApiError as error:
             return error.response()
@@ -212,7 +170,7 @@ class GmailServer:
     def _list(self, mailbox: Mailbox, _access: Access, request: Request, _arguments: tuple[str, ...]) -> Any:
         limit = _page_size(request)
         query = parse_query(
-            request.one("q"), self._clock.now(), lambda name: _label_named(mailbox, name), mailbox.address
+            request.one("q"), self._clock.now(), lambda name: label_named(mailbox, name), mailbox.address
         )
         wanted = set(request.query.get("labelIds", ()))
         include = request.one("includeSpamTrash").lower() == "true"
@@ -220,7 +178,7 @@ class GmailServer:
         before = open_list_token(request.one("pageToken"), context)
         found: list[Message] = []
         for message in mailbox.newest_first(before):
-            if _is_listed(message, query, wanted, include=include):
+            if is_listed(message, query, wanted, include=include):
                 found.append(message)
                 if len(found) > limit:
                     break
@@ -351,73 +309,11 @@ class GmailServer:
         self._watches.stop(mailbox)
 
 
-def _route(request: Request) -> tuple[str, str, tuple[str, ...]]:
-    match = _USER_PATH.fullmatch(request.path)
-    if match:
-        for method, pattern, name in _ROUTES:
-            if method == request.method and (found := pattern.fullmatch(match.group(2))):
-                return name, match.group(1), found.groups()
-    raise ApiError(404, "Not Found", "notFound")
-
-
-def _bearer(request: Request) -> str:
-    kind, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() if kind.lower() == "bearer" else request.one("access_token")
-
-
-def _check_scopes(access: Access, request: Request, name: str) -> None:
-    if not access.scopes & MAILBOX_SCOPES:
-        raise ApiError(403, "Request had insufficient authentication scopes.", "insufficientPermissions")
-    if METADATA not in access.scopes:
-        return
-    if name == "messages.list" and request.one("q"):
-        raise ApiError(403, "Metadata scope does not support 'q' parameter", "forbidden")
-    form = request.one("format", "full").lower()
-    if name in {"messages.get", "threads.get"} and form in {"full", "raw"}:
-        raise ApiError(403, f"Metadata scope doesn't allow format {form.upper()}", "forbidden")
-    if name == "messages.attachments.get":
-        raise ApiError(403, "Request had insufficient authentication scopes.", "insufficientPermissions")
-
-
-_ANSWERS = {
-    "messages.get": "Message", "messages.list": "ListMessagesResponse", "history.list": "ListHistoryResponse",
-    "getProfile": "Profile", "messages.attachments.get": "MessagePartBody", "labels.list": "ListLabelsResponse",
-    "labels.get": "Label", "threads.get": "Thread", "drafts.list": "ListDraftsResponse", "watch": "WatchResponse",
-}  # fmt: skip
-"""Schemas of Gmail's discovery document."""
-
-
-def _mask(fields: str, name: str) -> Any:
-    try:
-        mask = parse_fields(fields)
-        check_fields(mask, _ANSWERS[name])
-        return mask
-    except ValueError:
-        raise ApiError.invalid(f"Invalid field selection {fields}") from None
-
-
 def _page_size(request: Request) -> int:
     text = request.one("maxResults", "100")
     if not text.isdigit():
         raise ApiError.invalid(f"Invalid value at 'max_results': {text}")
     return min(int(text) or 100, MAX_PAGE)
-
-
-def _label_named(mailbox: Mailbox, name: str) -> str:
-    wanted = name.lower()
-    for label_id, label in mailbox.user_labels.items():
-        if wanted in {label_id.lower(), label.lower(), label.lower().replace(" ", "-").replace("/", "-")}:
-            return label_id
-    return name.upper()
-
-
-def _is_listed(message: Message, query: Query, wanted: set[str], *, include: bool) -> bool:
-    if not wanted <= message.labels:
-        return False
-    hidden = message.labels & {"SPAM", "TRASH"}
-    if hidden and not include and not query.names_spam_or_trash and not hidden & wanted:
-        return False
-    return query.test(_SearchView(message))
 
 
 def _start_history_id(request: Request) -> int:

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from .headers import decode_value
-from .mailbox import FileSlice, NewMail, RawMail, index_mail, unquote_mboxrd
+from .mailbox import NewMail
+from .raw_mail import FileSlice, RawMail, index_mail, unquote_mboxrd
 
 _TAKEOUT_FROM = re.compile(rb"From (\d{15,20})@xxx (.+)")
 _MBOX_MARK = re.compile(rb"(?m)^From [^\r\n]*\d\d:\d\d[^\r\n]*\r?$")

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dealmail.sandbox.mailbox import HistoryExpiredError, InMemory, Mailbox, NewMail, UnknownMessageError
+from dealmail.sandbox.mailbox import HistoryExpiredError, Mailbox, NewMail, UnknownMessageError
+from dealmail.sandbox.raw_mail import InMemory
 
 RAW = b"Message-ID: <1@x>\nSubject: s\n\nb"
 LABELS = ["INBOX", "SENT", "SPAM", "TRASH", "STARRED", "own"]
