@@ -230,6 +230,20 @@ def test_those_who_wait_for_the_same_are_found_among_all_that_wait(sales: Any) -
     assert alike(more(sales, wait, settle, of="count(*)"))
 
 
+@pytest.mark.mariadb
+def test_parked_messages_of_an_erased_mailbox_are_found_among_all_others(
+    mariadb_database: Any, make_sales: Any
+) -> None:
+    sales = make_sales(mariadb_database)
+    box = sales.add_mailbox("alice@corp.example")
+    erasing = Erasing(sales.database, sales.clock, DIGESTS)
+
+    def erase() -> None:
+        assert erasing.erase(Erasure("t1", mailbox=box)).messages == 0
+
+    assert alike(more(sales, lambda numbers: decide(sales, box, numbers), erase, of="outcome ="))
+
+
 # --- what is asked over and over ---------------------------------------------------------------------------------------
 def test_tombstones_are_looked_up_one_by_one(sales: Any) -> None:
     key = tombstones.TombstoneKey(DIGESTS)
