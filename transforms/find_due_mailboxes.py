@@ -12,6 +12,7 @@ import msgspec
 
 from . import step_metrics
 from .batches import GatherBatches
+from .clock import Clock, utc_now
 from .records import DueMailbox, DueReason, Notification, Record, Tick
 
 _URGENCY: Final[tuple[DueReason, ...]] = ("push", "poll", "work")
@@ -65,13 +66,8 @@ def merge_due(found: Iterable[DueMailbox]) -> DueMailbox:
     return dataclasses.replace(first, turn=turn.turn, old_messages=turn.old_messages)
 
 
-def utc_now() -> dt.datetime:
-    """The time now, UTC."""
-    return dt.datetime.now(dt.UTC)
-
-
 class _Touch(beam.DoFn):
-    def __init__(self, register: Callable[[], MailboxRegister], now: Callable[[], dt.datetime]) -> None:
+    def __init__(self, register: Callable[[], MailboxRegister], now: Clock) -> None:
         self._open = register
         self._now = now
 
@@ -88,7 +84,7 @@ class _Touch(beam.DoFn):
 
 
 class _Due(beam.DoFn):
-    def __init__(self, register: Callable[[], MailboxRegister], now: Callable[[], dt.datetime]) -> None:
+    def __init__(self, register: Callable[[], MailboxRegister], now: Clock) -> None:
         self._open = register
         self._now = now
 
@@ -112,7 +108,7 @@ class FindDueMailboxes(beam.PTransform):
         self,
         register: Callable[[], MailboxRegister],
         *,
-        now: Callable[[], dt.datetime] = utc_now,
+        now: Clock = utc_now,
         linger_s: float | None = None,
     ) -> None:
         super().__init__()

@@ -188,13 +188,3 @@ def read_references(fields: Iterable[str]) -> tuple[str, ...]:
         return tuple(found)
     references = list(found)
     return (references[0], *references[-(MAX_REFERENCES - 1) :])
-
-
-def first(headers: Sequence[tuple[str, str]], name: str) -> str:
-    """The first field of the lower-case `name`, or ""."""
-    return next((value for key, value in headers if key == name), "")
-
-
-def every(headers: Sequence[tuple[str, str]], name: str) -> list[str]:
-    """All fields of the lower-case `name`, in order."""
-    return [value for key, value in headers if key == name]

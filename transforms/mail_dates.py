@@ -47,7 +47,8 @@ def internal_time(milliseconds: int) -> dt.datetime:
 def parse_date(value: str) -> dt.datetime | None:
     """The moment an RFC 5322 date-time (section 3.3, obsolete forms of 4.3 too) names, in UTC; None where it names none.
 
-    A date without a zone, or with -0000, is taken as UTC (section 3.3). Two-digit years count from 1950. Never raises.
+    A date without a zone, or with -0000, is taken as UTC (section 3.3). A year of two digits is the one between 1969 and 2068, one of
+    three counts from 1900 (section 4.3), as programs of the last century wrote 2026: 126. Never raises.
     """
     value = value[:_MAX_DATE].strip()
     match = _COMMON.fullmatch(value)
@@ -60,7 +61,8 @@ def parse_date(value: str) -> dt.datetime | None:
         found = parsedate_tz(value)
         if found is None:
             return None
-        when = dt.datetime(*found[:5], min(found[5], 59), tzinfo=dt.UTC)
+        year = found[0] + 1900 if 100 <= found[0] < 1000 else found[0]
+        when = dt.datetime(year, *found[1:5], min(found[5], 59), tzinfo=dt.UTC)
         return when - dt.timedelta(seconds=found[9] or 0)
     except (ValueError, OverflowError, KeyError, TypeError, IndexError):
         # parsedate_tz answers None for most rubbish, and raises these for some (CPython issues 30681 and 45001).

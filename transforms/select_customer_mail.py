@@ -6,7 +6,6 @@ The gates, cheapest and most private first: label, window, retention, participan
 from __future__ import annotations
 
 import datetime as dt
-import email.utils
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
@@ -17,6 +16,7 @@ from apache_beam.pvalue import AsDict, TaggedOutput
 from . import automated, decisions, step_metrics
 from .addresses import identity
 from .automated_evidence import Evidence, is_robot_address, is_role_address, local_part
+from .clock import Clock, utc_now
 from .correspondence import ADDRESS, MESSAGE_ID, Correspondence
 from .crm_directory import CrmDirectory
 from .engagement_id import content_digest, engagement_id, rank
@@ -24,7 +24,8 @@ from .errors import DealmailError, TransientError
 from .gmail_payload import Part, read_envelope, read_root
 from .google_groups import unmask
 from .group_shelf import shelf_of
-from .headers import decode_fields, every
+from .headers import decode_fields
+from .mail_dates import parse_date
 from .plain_text import read_body
 from .records import CustomerMail, Decision, Direction, Failure, MailText, NormalizedMessage, Participant
 
@@ -36,7 +37,6 @@ MAX_CONTEXT: Final = 25
 """References that are looked up: the one that started the thread and the newest."""
 
 ReadBody = Callable[[Part, int], MailText]
-Clock = Callable[[], dt.datetime]
 
 
 class Directories(Protocol):
@@ -294,15 +294,10 @@ def _customer_mail(
 
 
 def _received_at(message: NormalizedMessage) -> dt.datetime | None:
-    """The time of the newest Received field, or None."""
+    """The time of the newest Received field (UTC), or None."""
     headers = decode_fields(read_envelope(message.payload).payload.headers or ())
-    for value in every(headers, "received")[:1]:
-        try:
-            at = email.utils.parsedate_to_datetime(value.rpartition(";")[2].strip())
-        except (ValueError, TypeError, IndexError, OverflowError):
-            return None
-        return at if at.tzinfo is not None else at.replace(tzinfo=dt.UTC)
-    return None
+    newest = next((value for name, value in headers if name == "received"), "")
+    return parse_date(newest.rpartition(";")[2])
 
 
 class Selected(NamedTuple):
@@ -346,10 +341,6 @@ def _count_shadow(decided: str, shadow: str) -> None:
     step_metrics.count("SelectCustomerMail", f"shadow.{decided}.{shadow}")
 
 
-def _utc_now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
-
-
 class SelectCustomerMail(beam.PTransform):
     """PCollection of NormalizedMessage in; `Selected` out.
 
@@ -363,7 +354,7 @@ class SelectCustomerMail(beam.PTransform):
         directories: Callable[[], Directories],
         correspondence: Callable[[], Correspondence],
         stamps: beam.PCollection[tuple[str, int]] | None = None,
-        now: Clock = _utc_now,
+        now: Clock = utc_now,
     ) -> None:
         super().__init__()
         self._do_fn = _Select(directories, correspondence, now)

@@ -22,6 +22,7 @@ INTERNAL = dt.datetime(2026, 10, 5, 12, 0, tzinfo=dt.UTC)
         ("Mon, 5 Oct 2026 09:00:00", (2026, 10, 5, 9, 0)),
         ("Mon, 5 Oct 26 09:00:00 EST", (2026, 10, 5, 14, 0)),
         ("Mon, 5 Oct 2026 09:00:60 +0000", (2026, 10, 5, 9, 0)),
+        ("Mon, 5 Oct 126 09:00:00 +0000", (2026, 10, 5, 9, 0)),
     ],
 )
 def test_case_87_dates_that_can_be_read(value, expected):

@@ -172,6 +172,8 @@ def test_case_38_the_mails_own_date_decides_but_a_wrong_clock_does_not_lose_live
     late = dt.datetime(2026, 4, 20, tzinfo=dt.UTC)
     old = {"Date": "Wed, 01 Jan 2025 10:00:00 +0000"}
     assert rule(message(window_from=window, internal=late)) == "customer"
+    leap = {**old, "Received": "by mx.example with SMTP; Mon, 20 Apr 2026 09:59:60 +0000"}
+    assert rule(message(leap, window_from=window, internal=late)) == "customer"
     imported = {**old, "Received": "by mx.example with SMTP; Wed, 01 Jan 2025 10:00:05 +0000"}
     assert (
         rule(message(imported, window_from=window, internal=dt.datetime(2025, 1, 1, 10, tzinfo=dt.UTC)))
