@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import pathlib
 import webbrowser
 from typing import TYPE_CHECKING
 
 import click
 
+from ..transforms.clock import utc_now
 from . import queries
 from .context import BadInputError, FailedError, Settings, this_person, with_settings
 from .looking import mailbox_named
@@ -21,11 +21,6 @@ if TYPE_CHECKING:
     from ..io.google_signin import GoogleSettings
     from ..io.mailboxes import Mailboxes, MailboxRow
     from ..io.vault import Vault
-
-
-def utc_now() -> dt.datetime:
-    """The time, UTC."""
-    return dt.datetime.now(dt.UTC)
 
 
 def google_settings(settings: Settings, client_secret: str = "") -> GoogleSettings:

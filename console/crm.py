@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import pathlib
 from typing import TYPE_CHECKING
 
 import click
 
+from ..transforms.clock import utc_now
 from .context import DEFAULT_TEAM, BadInputError, Settings, with_settings
 from .tables import Format, format_option, write_jsonl
 
 if TYPE_CHECKING:
     from ..io.blocked_mail import Purge
-
-
-def utc_now() -> dt.datetime:
-    """The time, UTC."""
-    return dt.datetime.now(dt.UTC)
 
 
 @click.group()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import datetime as dt
 import importlib
 import json
 import os
@@ -29,6 +28,7 @@ from ..io.vault import Vault, read_keys
 from ..sandbox.private_server import ServerUnavailableError
 from ..sandbox.process import SandboxNotStartedError, SandboxProcess
 from ..sandbox.sample.load import arrive, load
+from ..transforms.clock import utc_now
 from . import queries
 from .context import BadInputError
 from .demo_display import Display
@@ -52,11 +52,6 @@ NO_LIMITS = QuotaLimits(mailbox_minute=SANDBOX_UNITS, project_minute=SANDBOX_UNI
 
 class DemoFailedError(Exception):
     """The run did not come to its end, or not to the expected one."""
-
-
-def utc_now() -> dt.datetime:
-    """The time, UTC."""
-    return dt.datetime.now(dt.UTC)
 
 
 class Run:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .connecting import utc_now
+from ..transforms.clock import utc_now
 from .context import BadInputError, FailedError, Settings, with_settings
 from .looking import mailbox_named
 from .searching import DRAIN, a_time, open_outbox

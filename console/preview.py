@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from .connecting import connected_mailbox, google_settings, open_vault, utc_now
+from ..transforms.clock import utc_now
+from .connecting import connected_mailbox, google_settings, open_vault
 from .context import Settings, with_settings
 from .tables import Format, format_option, iso, short, shown, write_jsonl
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .connecting import connected_mailbox, google_settings, open_vault, utc_now
+from ..transforms.clock import utc_now
+from .connecting import connected_mailbox, google_settings, open_vault
 from .context import BadInputError, Settings, with_settings
 from .tables import Format, format_option, write
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .connecting import utc_now
+from ..transforms.clock import utc_now
 from .context import BadInputError, FailedError, Settings, with_settings
 from .looking import chosen_links
 from .tables import Format, format_option, iso, short, shown, write_jsonl

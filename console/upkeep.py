@@ -76,7 +76,7 @@ def tidy(settings: Settings) -> None:
     from ..io.key_choice import key_ref
     from ..io.opt_out import forget_opted_out
     from ..io.vault import Digests, read_keys
-    from .connecting import utc_now
+    from ..transforms.clock import utc_now
 
     with settings.open_database() as database:
         team_id = settings.team_id(database)

@@ -20,10 +20,10 @@ from ..io.google_signin import GmailAccounts
 from ..io.mailboxes import MailboxRow
 from ..io.message_reader import GmailMessageReader
 from ..io.quota import Quota, QuotaLimits, kept_limits, room_in
+from ..transforms.clock import utc_now
 from ..transforms.errors import GmailQuotaError, MalformedMessageError
 from ..transforms.normalize_messages import normalize
 from ..transforms.records import ClaimedMessage, Decision, Failure, FetchedMessage, NormalizedMessage
-from .connecting import utc_now
 
 BATCH = 50
 SHARE = 0.5

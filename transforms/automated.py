@@ -11,7 +11,7 @@ import csv
 import dataclasses
 import functools
 import importlib.resources
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -199,6 +199,3 @@ def describe() -> list[tuple[str, str, str, float | None]]:
     weights = rule_sets()[newest()].weights
     facts: list[tuple[str, str, str, float | None]] = [(fact.name, fact.kind, fact.source, None) for fact in FACTS]
     return facts + [(signal.name, signal.leaning, signal.source, weights.get(signal.name, 0.0)) for signal in SIGNALS]
-
-
-Judge = Callable[[RuleSet, Evidence, TeamSettings], Verdict]

@@ -9,12 +9,11 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from .headers import MAX_MESSAGE_ID
 from .records import Direction, MailText, Participant
 
 GUARD_LETTERS: Final = 100
 """How many letters and digits of the text take part in the guard."""
-
-_MAX_MESSAGE_ID: Final = 998  # RFC 5322 section 2.1.1: a longer one was cut or made up somewhere
 
 _PREFIX = re.compile(
     r"\s*(?:(?:re|fwd?|aw|wg|sv|vs|tr|rv|rif|antw|odp|ynt|res|enc|doorst|回复|答复|转发)\s*(?:\[\d+\]|\(\d+\))?\s*[:：]|\[[^\]\n]{1,40}\])\s*",
@@ -91,7 +90,7 @@ def engagement_id(
 
 def usable(message_id: str) -> bool:
     """Whether `message_id` can name a mail: present, not absurdly long, no blank in it."""
-    return len(message_id) <= _MAX_MESSAGE_ID and message_id.split() == [message_id]
+    return len(message_id) <= MAX_MESSAGE_ID and message_id.split() == [message_id]
 
 
 def content_digest(
