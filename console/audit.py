@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .connecting import google_settings, open_vault, utc_now
+from ..transforms.clock import utc_now
+from .connecting import google_settings, open_vault
 from .context import FailedError, Settings, with_settings
 from .looking import mailbox_named
 from .tables import Format, format_option, iso, write_jsonl
@@ -17,13 +18,18 @@ if TYPE_CHECKING:
 SHOWN = 10
 
 
+def percent(completeness: float, digits: int) -> float:
+    """`completeness` (percent) with so many digits, and 100 only where nothing at all is missing: that is what people alert on."""
+    return round(completeness, digits) if completeness >= 100 else min(round(completeness, digits), 100 - 10**-digits)
+
+
 def audit_row(address: str, found: MailboxAudit | None, error: str = "") -> dict[str, Any]:
     """One mailbox's audit as `--format jsonl` shows it. `found` None: it could not be audited, `error` says why."""
     if found is None:
         return {"mailbox": address, "completeness": None, "error": error}
     return {
         "mailbox": address,
-        "completeness": round(found.completeness, 3),
+        "completeness": percent(found.completeness, 3),
         "error": None,
         "at": iso(found.at),
         "in_gmail": found.in_gmail,
@@ -92,7 +98,9 @@ def _print(row: dict[str, Any]) -> None:
         return
     waits = f", {row['pending']} wait for their decision" if row["pending"] else ""
     unasked = f", {row['unasked']} not asked for: first sync by search" if row["unasked"] else ""
-    click.echo(f"{row['mailbox']}  {row['completeness']:.1f} % of {row['in_gmail']} messages are known{waits}{unasked}")
+    click.echo(
+        f"{row['mailbox']}  {percent(row['completeness'], 1):.1f} % of {row['in_gmail']} messages are known{waits}{unasked}"
+    )
     words = {
         "missing": "not in the ledger",
         "shut": "kept out by a label they no longer have",

@@ -389,6 +389,17 @@ def test_an_audit_tells_what_a_first_sync_by_search_left_out(capsys: pytest.Capt
     assert "1 kept, but in Gmail's trash or spam, which the team's policy removes: g1" in shown
 
 
+def test_an_audit_says_100_percent_only_where_nothing_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    def row(missing: int) -> dict[str, Any]:
+        ids = tuple(map(str, range(missing)))
+        at = dt.datetime(2026, 5, 4, tzinfo=dt.UTC)
+        return audit.audit_row(ALICE, MailboxAudit("m1", at, 1_000_000, ids, (), (), 0))
+
+    assert [row(missing)["completeness"] for missing in (0, 1, 2_340)] == [100, 99.999, 99.766]
+    audit._print(row(1))
+    assert "99.9 % of 1000000" in capsys.readouterr().out
+
+
 def test_retry_makes_parked_messages_pending(
     dealmail: Run, stored: Any, jsonl: Callable[..., list[dict[str, Any]]]
 ) -> None:
