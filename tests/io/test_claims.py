@@ -114,3 +114,21 @@ def test_every_poll_looks_whether_or_not_a_push_came(gmails: Any) -> None:
     assert [(due.mailbox_id, due.reason) for due in gmails.register.due(gmails.clock())] == [(alice, "poll")]
     assert [claim.gmail_id for claim in gmails.claim(alice, "poll")] == [new]
     assert dt.timedelta(0) < gmails.row(alice).next_poll_at - gmails.clock() <= 15 * MINUTES
+
+
+def test_a_push_that_brought_mail_is_followed_by_one_more_look(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    gmails.sync(alice)
+    first = gmails.deliver(alice)
+    gmails.settle(gmails.claim(alice, "push"))
+    second = gmails.deliver(alice)  # of the same second: Gmail drops its notification
+    gmails.advance(seconds=1.9)
+    assert gmails.register.due(gmails.clock()) == []
+    gmails.advance(seconds=0.2)
+    assert gmails.register.due(gmails.clock()) == [DueMailbox("t1", alice, "poll")]
+    gmails.settle(gmails.claim(alice, "poll"))
+    assert gmails.outcomes(alice) == {first: "customer", second: "customer"}
+    gmails.advance(seconds=3)
+    gmails.claim(alice, "push")  # brings nothing
+    gmails.advance(seconds=3)
+    assert gmails.register.due(gmails.clock()) == []

@@ -54,6 +54,9 @@ def test_the_window_begins_with_the_oldest_open_opportunity_of_the_user(gmails: 
     gmails.database.transaction(lambda c: c.execute(sa.delete(schema.opportunity)))
     gmails.sync(alice, "push")
     assert gmails.row(alice).window_from == old
+    gmails.mailboxes.set_state(alice, "first_sync", history_id=None)  # nor where a first sync begins anew
+    gmails.sync(alice)
+    assert gmails.row(alice).window_from == old
 
 
 def test_what_is_being_read_while_the_window_grows_is_not_too_old_for_it(gmails: Any) -> None:
