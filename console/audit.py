@@ -40,6 +40,7 @@ def audit_row(address: str, found: MailboxAudit | None, error: str = "") -> dict
         "repaired": found.repaired,
         "unasked": found.unasked,
         "discarded": list(found.discarded),
+        "unchecked": found.unchecked,
     }
 
 
@@ -59,7 +60,7 @@ def audit(settings: Settings, mailbox: str | None, repair: bool, format_: Format
     from ..io.quota import Quota, kept_limits
     from ..transforms.errors import DealmailError, StoreUnavailableError
 
-    clean, unread = True, 0
+    clean, unread, unchecked = True, 0, 0
     with settings.open_database() as database:
         team_id = settings.team_id(database)
         boxes = Mailboxes(database, utc_now).all(team_id, import_on=True)
@@ -78,6 +79,7 @@ def audit(settings: Settings, mailbox: str | None, repair: bool, format_: Format
                 error = str(refused) or type(refused).__name__
             clean = clean and (found is None or found.is_clean or found.repaired)
             unread += found is None
+            unchecked += 0 if found is None else found.unchecked
             row = audit_row(box.address, found, error)
             if format_ == "jsonl":
                 write_jsonl([row])
@@ -86,6 +88,8 @@ def audit(settings: Settings, mailbox: str | None, repair: bool, format_: Format
         if not boxes:
             click.echo("no mailbox's import is on")
     left = [] if clean else ["not everything is as it should be; --repair hands what is missing to the job"]
+    if unchecked:
+        left.append(f"{unchecked} kept copies are still to be looked up in Gmail; audit again in a minute")
     if unread:
         left.append(f"{unread} of {len(boxes)} mailboxes could not be audited; `dealmail status` says what to do")
     if left:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import sqlalchemy as sa
@@ -46,6 +47,7 @@ class MailboxAudit:
     shows them as ordinary mail. stale: a copy is kept of what Gmail no longer has at all, though the team's policy (on_delete) is
     to let it go. discarded: the same of what lies in trash or spam (on_trash, on_spam). unasked: how many a first sync by search
     left out on purpose (io/search_plan.py); they count as known, unless its sample shows that it missed a customer's mail. repaired: whether the rest was handed back to the normal path.
+    unchecked: how many kept copies, not listed by Gmail, could not be looked up within the audit's share of the quota: the next audit goes on.
     """
 
     mailbox_id: str
@@ -58,6 +60,7 @@ class MailboxAudit:
     unasked: int = 0
     repaired: bool = False
     discarded: tuple[str, ...] = ()
+    unchecked: int = 0
 
     @property
     def completeness(self) -> float:
@@ -67,8 +70,8 @@ class MailboxAudit:
 
     @property
     def is_clean(self) -> bool:
-        """Nothing missing, nothing kept that the team's policies let go."""
-        return not (self.missing or self.shut or self.stale or self.discarded)
+        """Nothing missing, nothing kept that the team's policies let go, and nothing left to look up."""
+        return not (self.missing or self.shut or self.stale or self.discarded or self.unchecked)
 
 
 class Audit:
@@ -121,7 +124,7 @@ class Audit:
         if plan is not None and plan.finished_at is not None and unknown and not self._has_missed(mailbox_id):
             left_out.update(self._list(mailbox, gmail, mailbox.window_from, before_at=plan.created_at))
         missing = tuple(gmail_id for gmail_id in unknown if gmail_id not in left_out)
-        stale, discarded = self._let_go(mailbox, gmail, kept.difference(listed, on_the_way), settings)
+        stale, discarded, unchecked = self._let_go(mailbox, gmail, kept.difference(listed, on_the_way), settings)
         unasked = len(unknown) - len(missing)
         found = MailboxAudit(
             mailbox_id,
@@ -133,6 +136,7 @@ class Audit:
             pending or 0,
             unasked,
             discarded=tuple(discarded),
+            unchecked=unchecked,
         )
         if repair and not found.is_clean:
             self._repair(mailbox, found, discarded)
@@ -181,9 +185,9 @@ class Audit:
 
     def _let_go(
         self, mailbox: MailboxRow, gmail: Gmail, candidates: set[str], settings: TeamSettings
-    ) -> tuple[tuple[str, ...], dict[str, str]]:
+    ) -> tuple[tuple[str, ...], dict[str, str], int]:
         """Which of the kept copies that Gmail does not list the team's policies let go: the deleted ones, and Gmail id to rule for
-        those in trash and spam. What a policy keeps is not asked for.
+        those in trash and spam; and how many were left when the quota's share was spent. What a policy keeps is not asked for.
         """
         places = {
             label: term
@@ -191,7 +195,7 @@ class Audit:
             if policy == "remove"
         }
         if not candidates or not (places or settings.on_delete == "remove"):
-            return (), {}
+            return (), {}, 0
         assert mailbox.window_from is not None
         asked: set[str] = set()
         for term in places.values():
@@ -200,14 +204,20 @@ class Audit:
         if settings.on_delete == "remove":
             hidden = self._list(mailbox, gmail, mailbox.window_from, spam_trash=True)
             asked |= candidates.difference(hidden)
-        stale, discarded = [], {}
-        for gmail_id in sorted(asked, reverse=True):
-            labels = self._labels(mailbox, gmail, gmail_id)
+        stale: list[str] = []
+        discarded: dict[str, str] = {}
+        left = len(asked)
+        for gmail_id in _shuffled(asked, self._now()):
+            try:
+                labels = self._labels(mailbox, gmail, gmail_id)
+            except GmailQuotaError:
+                break
+            left -= 1
             if labels is None:
                 stale += [gmail_id] if settings.on_delete == "remove" else []
             elif here := [label for label in places if label in labels]:
                 discarded[gmail_id] = LABEL_RULES[here[0]]
-        return tuple(stale), discarded
+        return tuple(sorted(stale, reverse=True)), dict(sorted(discarded.items(), reverse=True)), left
 
     def _labels(self, mailbox: MailboxRow, gmail: Gmail, gmail_id: str) -> tuple[str, ...] | None:
         """The message's labels; None: Gmail has deleted it. One that Gmail has may be older than the window by its own date."""
@@ -270,6 +280,11 @@ def _compare(connection: sa.Connection, mailbox_id: str, listed: Sequence[str]) 
         unknown += [gmail_id for gmail_id in some if gmail_id not in rows]
         shut += [gmail_id for gmail_id in some if gmail_id in rows and _is_shut(rows[gmail_id])]
     return unknown, shut
+
+
+def _shuffled(ids: Iterable[str], now: dt.datetime) -> list[str]:
+    """In another order at another time: what turns out to be there still must not stand before the rest in every audit."""
+    return sorted(ids, key=lambda gmail_id: hashlib.sha256(f"{now.isoformat()} {gmail_id}".encode()).digest())
 
 
 def _is_shut(row: LedgerRow) -> bool:

@@ -39,7 +39,7 @@ from ..io.search import SearchIndex, open_index
 from ..io.settlements import DatabaseSettlements
 from ..io.tombstones import TombstoneKey, check_key
 from ..io.vault import Digests, Vault, read_keys
-from ..transforms.errors import GmailUnavailableError
+from ..transforms.errors import GmailQuotaError, GmailUnavailableError
 from ..transforms.records import ClaimedMessage
 from .build import Edges
 from .log_levels import keep_mail_out
@@ -220,13 +220,19 @@ class OpenEdges:
         opt_out.forget_opted_out(self.database, team, utc_now)
 
     def _audit(self, mailbox: str) -> None:
-        """Compare the mailbox with Gmail, and fetch what is missing."""
+        """Compare the mailbox with Gmail, and fetch what is missing.
+
+        Raises:
+            GmailQuotaError: it did not come to its end.
+        """
         found = self.audit.run(mailbox, repair=True)
         if found is None:
             return
         level = logging.INFO if found.is_clean else logging.WARNING
         mended = "" if found.is_clean else ", repaired"
         _log.log(level, "audit of mailbox %s: %.2f %% complete%s", mailbox, found.completeness, mended)
+        if found.unchecked:
+            raise GmailQuotaError(f"audit: {found.unchecked} kept copies are still to be looked up")
 
     def next_due(self, now: dt.datetime) -> dt.datetime | None:
         """When a mailbox, the outbox or a chore next has something to do (UTC); None: nothing is planned."""

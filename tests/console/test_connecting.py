@@ -357,11 +357,20 @@ def test_audit_names_what_is_missing_and_hands_it_over(
     assert (row["mailbox"], row["completeness"], row["in_gmail"], row["missing"]) == (ALICE, 0.0, 1, [gmail_id])
     assert list(row) == [
         "mailbox", "completeness", "error", "at", "in_gmail", "pending", "missing", "shut", "stale", "repaired", "unasked", "discarded",
+        "unchecked",
     ]  # fmt: skip
     assert connected("audit", "--repair", "--mailbox", ALICE).exit_code == 0
     after = connected("audit")
     assert after.exit_code == 0
     assert "100.0 % of 1 messages" in after.output
+    kept = sa.update(schema.message).values(state="decided", outcome="imported", rule="customer")
+    sqlite_database.transaction(lambda connection: connection.execute(kept))
+    admin.delete(ALICE, gmail_id)
+    lost = sa.update(schema.mailbox).values(history_id=2**61)
+    sqlite_database.transaction(lambda connection: connection.execute(lost))
+    keep_limits(sqlite_database, QuotaLimits(mailbox_minute=200, get=90))
+    left = connected("audit", "--repair")
+    assert (left.exit_code, "1 kept copies are still to be looked up" in left.stderr) == (1, True)
 
 
 def test_what_the_console_asks_of_gmail_keeps_to_the_jobs_limits(

@@ -77,6 +77,30 @@ def test_an_audit_leaves_half_of_the_quota_to_the_mail(gmails: Any) -> None:
         assert connection.scalar(sa.select(sa.func.max(schema.quota_use.c.units))) <= 51 + 8
 
 
+def test_more_deletions_than_its_share_of_the_quota_has_room_for_are_let_go_by_one_audit_after_the_other(
+    gmails: Any,
+) -> None:
+    alice = gmails.connect("alice")
+    ids = [gmails.deliver(alice, f"Offer {n}", age=n / 2 + 0.1) for n in range(10)]
+    gmails.sync(alice)
+    for gmail_id in ids[:8]:
+        gmails.client.delete(gmails.address(alice), gmail_id)
+    gmails.mailboxes.set_state(alice, "live", history_id=2**61)  # as if the history had been lost
+    forget(gmails, ids[9])
+    quota = Quota(gmails.database, QuotaLimits(mailbox_minute=200))
+    left = []
+    while not left or left[-1]:
+        gmails.advance(minutes=2)
+        found = Audit(gmails.database, gmails.accounts, quota, gmails.clock).run(alice, repair=True)
+        assert found is not None
+        assert (found.missing, found.is_clean) == ((ids[9],) if not left else (), False)
+        left.append(found.unchecked)
+    assert left == [4, 0]  # half of 200 units: 12 for the lists, 4 * 20
+    gmails.advance(minutes=2)
+    gmails.sync(alice, "work")
+    assert gmails.outcomes(alice) == dict.fromkeys(ids[:8], "gone.deleted") | dict.fromkeys(ids[8:], "customer")
+
+
 def test_a_mailbox_whose_import_is_off_is_left_alone_even_where_its_user_has_consented_again(
     gmails: Any, audit: Audit
 ) -> None:

@@ -158,6 +158,8 @@ def test_off_stops_writes_in_flight_watch_and_token(gmails: Any, sign_in: Any) -
     assert actions(gmails, alice)[-2:] == [("import_off", ""), ("revoked", "")]
     gmails.mailboxes.turn_on(alice, "alice")
     assert gmails.row(alice).state == "consent_wanted"
+    gmails.sales.settlements.settle(ends)
+    assert gmails.counts(alice) == {"pending": 1}  # nor after it is on again
 
 
 def test_on_again_goes_on_where_it_was_and_doubles_nothing(gmails: Any, sign_in: Any) -> None:
