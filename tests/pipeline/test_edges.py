@@ -6,11 +6,12 @@ import pytest
 import sqlalchemy as sa
 
 from dealmail.io import schema
+from dealmail.io.audit import MailboxAudit
 from dealmail.io.database import DatabaseSpec
 from dealmail.io.ledger import Ledger
 from dealmail.io.mailboxes import Mailboxes
 from dealmail.io.quota import Quota
-from dealmail.pipeline.edges import OpenEdges
+from dealmail.pipeline.edges import PUT_OFF, OpenEdges
 from dealmail.pipeline.options import JobOptions
 from dealmail.transforms.records import ClaimedMessage
 
@@ -63,6 +64,19 @@ def test_what_old_mail_needs_beyond_its_claim_leaves_live_mail_its_share(opened)
     limit = opened._options.quota.mailbox_minute
     Quota(opened.database).debit(box, int(0.8 * limit) - 80, dt.datetime.now(dt.UTC))
     assert [opened.pay_for(one, 4) for one in (old, old, live)] == [True, False, True]
+
+
+def test_an_audit_that_did_not_come_to_its_end_is_soon_gone_on_with(opened):
+    class Unfinished:
+        def run(self, mailbox, repair):
+            return MailboxAudit(mailbox, NOW, 7, (), (), ("a",), 0, repaired=repair, unchecked=3)
+
+    opened.audit = Unfinished()
+    name, now = f"audit:{add(opened, 'alice')}", dt.datetime.now(dt.UTC)
+    opened.database.transaction(lambda c: c.execute(sa.insert(schema.chore).values(name=name, turn_at=now)))
+    assert not opened.chores.do(name)
+    with opened.database.reading() as connection:
+        assert connection.scalar(sa.select(schema.chore.c.turn_at)) - now < PUT_OFF + dt.timedelta(minutes=1)
 
 
 def test_only_users_consents_need_an_oauth_client(opened):
