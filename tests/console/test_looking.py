@@ -141,7 +141,7 @@ def test_long_listings_are_read_in_pages_without_gap_or_repeat(
 def test_explain_says_why_in_words(dealmail: Run, stored: Any) -> None:
     dropped = dealmail("explain", stored.alice, "a3").output
     assert "not imported" in dropped
-    assert "newsletter or campaign" in dropped
+    assert "newsletter or campaign, or only asks to be taken off one" in dropped
     assert "score 3.25" in dropped
     assert "bulk, campaign" in dropped
     assert "rule set 1" in dropped
