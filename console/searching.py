@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,18 @@ def hit_row(hit: Hit) -> dict[str, Any]:
     }
 
 
+def people(person: str) -> list[str]:
+    """How the index may write whom --person means: an address in each spelling of its account, an @domain, or a name as it is."""
+    from ..io.account_names import spellings
+    from ..transforms.addresses import normalize_address, normalize_domain
+
+    local, at, domain = person.strip().rpartition("@")
+    if at and not local:
+        return [f"@{normalize_domain(domain) or domain}"]
+    address = normalize_address(person)
+    return spellings(address) if address else [person]
+
+
 @click.command()
 @click.argument("text", nargs=-1)
 @click.option("--person", default="", help="Only mail with this address, @domain, or name.")
@@ -99,8 +112,8 @@ def search(
         raise BadInputError(f"nothing in {words} can be searched for: say a word, a number or a phrase")
     found: dict[str, Hit] = {}
     with open_search(settings) as index:
-        for one in deals:
-            query = SearchQuery(words, person, one, a_time(after, "--after"), a_time(before, "--before"), limit)
+        for who, one in itertools.product(people(person), deals):
+            query = SearchQuery(words, who, one, a_time(after, "--after"), a_time(before, "--before"), limit)
             found.update({hit.engagement_id: hit for hit in index.search(team_id, query)})
     hits = sorted(found.values(), key=lambda hit: (hit.score, hit.sent_at), reverse=True)[:limit]
     if format_ == "jsonl":

@@ -43,6 +43,29 @@ def test_search_by_text_person_deal_and_time(jsonl: Rows, arguments: tuple[str, 
     assert {row["engagement"] for row in jsonl("search", *arguments)} == found
 
 
+@pytest.mark.parametrize(
+    ("command", "typed"),
+    [
+        *((command, typed) for command in ("search", "engagements") for typed in ("zoe@BÜCHER.example", "zoe@xn--bcher-kva.example")),
+        *((command, typed) for command in ("search", "engagements") for typed in ("max@gmail.com", "Max@GoogleMail.com")),
+        ("search", "@bücher.example"),
+        ("search", "Zoe Quint"),
+    ],
+)  # fmt: skip
+def test_a_person_is_found_however_the_address_is_spelled(
+    dealmail: Run, jsonl: Rows, sqlite_database: Database, command: str, typed: str
+) -> None:
+    people = [("zoe@xn--bcher-kva.example", "Zoe Quint"), ("max@googlemail.com", "Max")]
+    values = [
+        {"team_id": "default", "engagement_id": "e2", "role": "cc", "position": place, "address": address, "name": name}
+        for place, (address, name) in enumerate(people, start=1)
+    ]
+    sqlite_database.transaction(lambda connection: connection.execute(sa.insert(schema.participant), values))
+    assert dealmail("index", "rebuild").exit_code == 0
+    (row,) = jsonl(command, "--person", typed)
+    assert "e2" in {row.get("id"), row.get("engagement")}
+
+
 def test_search_for_people_marks_what_it_found(dealmail: Run) -> None:
     assert "[Offer]" in dealmail("search", "offer").output
     assert dealmail("search", "nowhere").output == "nothing is found\n"
