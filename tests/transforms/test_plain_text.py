@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import codecs
 import json
+import pathlib
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -217,3 +219,9 @@ def test_no_bytes_raise_and_all_text_can_be_stored(raw, declared):
         answer.text.encode("utf-8")
         assert not set(answer.text) & {"\0", "\r", "\x01", "\x02", "\x03"}
         assert all(0 <= span.start < span.end <= len(answer.text) for span in answer.spans)
+
+
+def test_the_page_names_every_flag_as_it_is():
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "rules.md").read_text("utf-8")
+    table = page.partition("| flag | means |")[2].partition("\n\n")[0]
+    assert dict(re.findall(r"^\| `(\S+)` \| (.+) \|$", table, re.MULTILINE)) == FLAGS
