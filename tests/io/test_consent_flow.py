@@ -58,7 +58,8 @@ def test_consent_in_a_browser_lets_the_mailbox_be_read(gmails: Any, sign_in: Any
     alice = add(gmails, "alice")
     seen = []
     sign_in.consent(alice, "alice", lambda url: (seen.append(url), browse(url)), timeout=SECONDS)
-    assert {"code_challenge_method=S256", "access_type=offline"} <= set(seen[0].split("&"))
+    wanted = {"code_challenge_method=S256", "access_type=offline", "prompt=consent", "include_granted_scopes=false"}
+    assert wanted <= set(seen[0].split("&"))
     assert seen[0].count("auth%2Fgmail") == seen[0].count("gmail.readonly") == 1
     assert gmails.row(alice).state == "paused"  # import is the user's own switch
     gmails.mailboxes.turn_on(alice, "alice")
