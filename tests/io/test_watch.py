@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dealmail.io import watch
+from dealmail.io.consent_flow import SignIn
 from dealmail.transforms.records import DueMailbox
 
 
@@ -39,6 +40,16 @@ def test_made_on_the_first_claim_and_renewed_daily(gmails: Any) -> None:
     gmails.sync(alice, "poll", claims)
     assert asked(gmails, alice) == {"watch": 2, "stop": 0}
     assert gmails.row(alice).watch_expires_at > row.watch_expires_at
+
+
+def test_a_new_consent_has_the_watch_made_anew(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    claims = gmails.claims(topic=gmails.sandbox.topic)
+    gmails.sync(alice, "poll", claims)
+    again = SignIn(gmails.database, gmails.vault, gmails.settings, gmails.clock)
+    again.grant(alice, gmails.client.grant(gmails.address(alice)), [], "alice")
+    gmails.sync(alice, "poll", claims)
+    assert asked(gmails, alice) == {"watch": 2, "stop": 0}
 
 
 def test_without_a_topic_there_is_no_watch_and_polls_do(gmails: Any) -> None:
