@@ -40,7 +40,7 @@ def parse_notification(data: bytes) -> Notification | None:
     """
     try:
         answer = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if not isinstance(answer, dict):
         return None

@@ -33,7 +33,7 @@ def test_a_history_id_may_be_a_number_or_a_string(number: int) -> None:
     "data",
     [b"", b"\xff", b"[]", b"7", b'{"emailAddress": "a@b"}', push(address=None), push(address="nobody"), push(history_id=None),
      push(history_id=-1), push(history_id=2**64), push(history_id="1e3"), push(history_id="٣"), push(history_id=True), push(history_id=1.5),
-     push(history_id="9" * 5000)],
+     push(history_id="9" * 5000), b"[" * 100_000, b'{"a":' * 100_000],
 )  # fmt: skip
 def test_what_is_no_notification_is_none(data: bytes) -> None:
     assert parse_notification(data) is None
