@@ -47,7 +47,7 @@ from dealmail.transforms.records import (
     NormalizedMessage,
     Participant,
 )
-from dealmail.transforms.select_customer_mail import MAX_TEXT_BYTES, early_rule, outsiders, select
+from dealmail.transforms.select_customer_mail import early_rule, outsiders, select
 
 CLAIM = ClaimedMessage("t", "m0", "g0", "lease", "me@mycorp.example")
 NOW = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
@@ -98,7 +98,7 @@ def our_row(raw: bytes) -> tuple:
 
 def stored(message: NormalizedMessage) -> tuple:
     """A normalized message with all that is stored of it: the text is read, id and digest are made."""
-    body = read_text(message.payload, MAX_TEXT_BYTES)
+    body = read_text(message.payload)
     sender = message.sender or Participant("")
     recipients = [person.address for person in (*message.to, *message.cc)]
     subject, at = message.subject, message.sent_at

@@ -25,13 +25,10 @@ FOLDS = 10
 
 def matrix(cases: list[rules_corpus.Case]) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Signals (rows: mails), gold (1 DROP) and sender groups of the scored mails that no fact decides."""
-    rules = automated.rule_sets()[automated.newest()]
     kept = [
         case
         for case in cases
-        if case.gold != "-"
-        and case.message.sender
-        and not automated.hard_verdict(rules, case.evidence, TeamSettings()).kind
+        if case.gold != "-" and case.message.sender and not automated.hard_verdict(case.evidence, TeamSettings()).kind
     ]
     values = np.array([[float(signal.measure(case.evidence)) for signal in SIGNALS] for case in kept])
     return values, np.array([case.gold == "DROP" for case in kept], dtype=float), [case.group for case in kept]

@@ -277,4 +277,6 @@ def _to_look_at(problem: str) -> str:
         return "another process is writing to it: try again"
     if "SQLITE_" in problem:
         return "can the file and its folder be written, and is there room on the disk?"
+    if "certificates" in problem:
+        return "--search_ca_certs names the file"
     return "is it running?"

@@ -108,12 +108,11 @@ def evidence_of(
     from ..transforms.errors import MalformedMessageError
     from ..transforms.google_groups import unmask
     from ..transforms.plain_text import read_text
-    from ..transforms.select_customer_mail import MAX_TEXT_BYTES
 
     for message in (unmask(one, directory) for one in messages):
         is_contact = message.sender is not None and directory.is_person(message.sender.address)
         try:
-            body = read_text(message.payload, MAX_TEXT_BYTES)
+            body = read_text(message.payload)
             evidence = Evidence.of(message, body, is_contact=is_contact)
         except MalformedMessageError as error:
             unread[type(error).__name__] += 1

@@ -146,14 +146,6 @@ class Mailboxes:
         with self._database.reading() as connection:
             return read(connection, mailbox)
 
-    def find(self, address: str, team_id: str | None = None) -> list[MailboxRow]:
-        """The mailboxes with this address (any case): one a team; only `team_id`'s where that is given."""
-        query = sa.select(*_COLUMNS).where(_TABLE.c.address == address.strip().lower()).order_by(_TABLE.c.team_id)
-        if team_id is not None:
-            query = query.where(_TABLE.c.team_id == team_id)
-        with self._database.reading() as connection:
-            return [MailboxRow(*row) for row in connection.execute(query)]
-
     def all(self, team_id: str | None = None, *, import_on: bool | None = None) -> list[MailboxRow]:
         """The mailboxes of a team (None: of every team), by address."""
         query = sa.select(*_COLUMNS).order_by(_TABLE.c.team_id, _TABLE.c.address)

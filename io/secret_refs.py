@@ -26,7 +26,7 @@ def resolve(ref: str) -> str:
     """The secret that `ref` names: `env:NAME`, `file:PATH` (surrounding white space cut) or `gcp:projects/…/versions/…`.
 
     Raises:
-        SecretNotFoundError: no such variable, file or version, or `ref` has another form.
+        SecretNotFoundError: no such variable, file or version, no text in UTF-8, or `ref` has another form.
     """
     kind, _, name = ref.partition(":")
     if kind == "env":
@@ -40,6 +40,8 @@ def resolve(ref: str) -> str:
         except OSError as error:
             msg = f"secret file {name}: {error.strerror}"
             raise SecretNotFoundError(msg) from None
+        except UnicodeDecodeError:
+            raise SecretNotFoundError(f"secret file {name}: it is no text in UTF-8") from None
     if kind == "gcp":
         from google.api_core import exceptions
         from google.auth.exceptions import GoogleAuthError
@@ -50,6 +52,9 @@ def resolve(ref: str) -> str:
         except (exceptions.GoogleAPIError, GoogleAuthError) as error:
             msg = f"secret {name}: {type(error).__name__}"
             raise SecretNotFoundError(msg) from None
-        return answer.payload.data.decode("utf-8")
+        try:
+            return answer.payload.data.decode("utf-8")
+        except UnicodeDecodeError:
+            raise SecretNotFoundError(f"secret {name}: it is no text in UTF-8") from None
     msg = f"a secret is given where one should be named; use {FORMS}"  # it may be the secret itself: it is not shown
     raise SecretNotFoundError(msg)

@@ -87,9 +87,7 @@ def shadow_rule_set(settings: TeamSettings) -> RuleSet | None:
     return rule_sets().get(settings.shadow_rules) if settings.shadow_rules else None
 
 
-def hard_verdict(
-    rules: RuleSet, mail: Evidence, settings: TeamSettings, facts: Sequence[Fact] = tuple(FACTS)
-) -> Verdict:
+def hard_verdict(mail: Evidence, settings: TeamSettings, facts: Sequence[Fact] = tuple(FACTS)) -> Verdict:
     """What facts alone say; kind None where there is none, or where the team keeps that kind."""
     for fact in facts:
         if fact.name not in settings.signals_off and fact.kind not in settings.keep_kinds and fact.holds(mail):
@@ -103,7 +101,7 @@ def judge(rules: RuleSet, mail: Evidence, settings: TeamSettings, facts: Sequenc
     A contact or lead of the CRM who writes from a role address (support@) is a person unless the mail has the fields of bulk
     mail. The kind is the one whose signals weigh more. `facts`: TEXT_FACTS is enough where none held before the text was read.
     """
-    hard = hard_verdict(rules, mail, settings, facts)
+    hard = hard_verdict(mail, settings, facts)
     if hard.kind is not None:
         return hard
     parts = contributions(rules, mail, settings)

@@ -26,13 +26,12 @@ from .google_groups import unmask
 from .group_shelf import shelf_of
 from .headers import decode_fields
 from .mail_dates import parse_date
-from .plain_text import read_body
+from .plain_text import MAX_TEXT_BYTES, read_body
 from .records import CustomerMail, Decision, Direction, Failure, MailText, NormalizedMessage, Participant
 
 PHASE: Final = "select"
 DECISIONS: Final = "decisions"
 FAILURES: Final = "failures"
-MAX_TEXT_BYTES: Final = 1_000_000
 MAX_CONTEXT: Final = 25
 """References that are looked up: the one that started the thread and the newest."""
 
@@ -83,7 +82,7 @@ def select(
     if direction == "inbound":
         person = message.sender is not None and directory.is_person(message.sender.address)
         evidence = Evidence.of(message, None, is_contact=person, root=root)
-        verdict = automated.hard_verdict(rule_set, evidence, directory.settings)
+        verdict = automated.hard_verdict(evidence, directory.settings)
         if verdict.kind is None:
             body = read(root, MAX_TEXT_BYTES)
             evidence = evidence.opened(body)
@@ -106,9 +105,7 @@ def select(
                     directory.version,
                 )
     elif "SENT" not in message.labels:  # a colleague's, or a program's under an own address
-        known = automated.hard_verdict(
-            rule_set, Evidence.of(message, None, root=root), directory.settings, automated.FIELD_FACTS
-        )
+        known = automated.hard_verdict(Evidence.of(message, None, root=root), directory.settings, automated.FIELD_FACTS)
         if known.kind is not None:
             rule = f"automated.{known.kind}"
             return Decision(

@@ -98,7 +98,6 @@ class World:
             "off": lambda: sales.mailboxes.turn_off(box, "x"),
             "on": lambda: sales.mailboxes.turn_on(box, "x"),
             "state": lambda: sales.mailboxes.set_state(box, "live", window_from=sales.clock()),
-            "find": lambda: sales.mailboxes.find("alice@corp.example", team),
             "all": lambda: sales.mailboxes.all(team),
             "import": lambda: crm_import.import_csv(
                 self.database, team, CRM + f"lead,l{self.serial},z{self.serial}@new.example,,\n", sales.clock
@@ -121,7 +120,7 @@ class World:
 
 NAMES = (
     "settle", "settle seen", "settle foreign engagement", "settle foreign mailbox", "settle decision", "delete", "trash",
-    "retry", "retry foreign mailbox", "off", "on", "state", "find", "all", "import",
+    "retry", "retry foreign mailbox", "off", "on", "state", "all", "import",
     "replace", "relink", "directory", "known", "erase person", "erase domain", "erase mailbox", "erase user", "erase before", "retain",
 )  # fmt: skip
 

@@ -270,7 +270,6 @@ CALLS: dict[str, Callable[[Two], Any]] = {
     "mailboxes.Mailboxes.add": lambda w: w.sales.mailboxes.add(w.me, "u2", "alice@corp.example"),
     "mailboxes.Mailboxes.all": lambda w: w.sales.mailboxes.all(w.me),
     "mailboxes.Mailboxes.consents": lambda w: w.sales.mailboxes.consents(w.box),
-    "mailboxes.Mailboxes.find": lambda w: w.sales.mailboxes.find("alice@corp.example", w.me),
     "mailboxes.Mailboxes.get": lambda w: w.sales.mailboxes.get(w.box),
     "mailboxes.end_credential": lambda w: w.write(lambda c: mailboxes.end_credential(c, w.row, "me", w.now())),
     "mailboxes.Mailboxes.hand_over_in": lambda w: w.write(lambda c: w.sales.mailboxes.hand_over_in(c, w.box, "u2", "me")),
