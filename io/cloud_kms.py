@@ -17,6 +17,7 @@ ENDPOINT: Final = "DEALMAIL_KMS_ENDPOINT"
 """Environment variable: HOST:PORT of a KMS on this machine, without TLS, for tests."""
 
 _TIMEOUT_S: Final = 20.0
+"""How long it is asked in all, again and again where it does not answer: whoever starts a job waits for it."""
 
 
 class KmsError(DealmailError):
@@ -30,18 +31,23 @@ def unwrapper(key_name: str) -> Callable[[str], str]:
     """
 
     def unwrap(wrapped: str) -> str:
-        from google.api_core import exceptions
+        from google.api_core import exceptions, retry
         from google.auth.exceptions import GoogleAuthError
 
         try:
             ciphertext = base64.b64decode("".join(wrapped.split()), validate=True)
         except binascii.Error:
             raise KmsError("it is no base64") from None
+        silent = retry.if_exception_type(exceptions.DeadlineExceeded, exceptions.ServiceUnavailable)
+        again = retry.Retry(silent, timeout=_TIMEOUT_S)  # the client's own goes on for a minute
         try:
-            answer = _client().decrypt(request={"name": key_name, "ciphertext": ciphertext}, timeout=_TIMEOUT_S)
+            answer = _client().decrypt(
+                request={"name": key_name, "ciphertext": ciphertext}, retry=again, timeout=_TIMEOUT_S
+            )
             return answer.plaintext.decode("ascii")
         except (exceptions.GoogleAPIError, GoogleAuthError) as error:
-            raise KmsError(f"{type(error).__name__} for {key_name}") from None
+            cause = error.cause if isinstance(error, exceptions.RetryError) else error
+            raise KmsError(f"{type(cause).__name__} for {key_name}") from None
         except UnicodeDecodeError:
             raise KmsError("what it holds is no text") from None
 

@@ -69,5 +69,5 @@ def test_a_kms_that_is_down_is_said(tmp_path: pathlib.Path, monkeypatch: pytest.
         monkeypatch.setenv(cloud_kms.ENDPOINT, gone.endpoint)
         file = wrap(tmp_path)
     monkeypatch.setattr(cloud_kms, "_TIMEOUT_S", 0.5)
-    with pytest.raises(VaultError, match="not opened by its KMS"):
+    with pytest.raises(VaultError, match=r"not opened by its KMS.*(ServiceUnavailable|DeadlineExceeded)"):
         read_keys(f"kms:{KEY}:file:{file}")
