@@ -9,10 +9,13 @@ import click
 
 from ..transforms.clock import utc_now
 from .context import DEFAULT_TEAM, BadInputError, Settings, with_settings
-from .tables import Format, format_option, write_jsonl
+from .tables import Format, format_option, shown, write_jsonl
 
 if TYPE_CHECKING:
     from ..io.blocked_mail import Purge
+
+SOME = 5
+"""So many domains are named of those that recognise nobody."""
 
 
 @click.group()
@@ -62,6 +65,9 @@ def import_(settings: Settings, file: pathlib.Path, team_name: str, replace: boo
         if total or change.removed:
             removed = f", {change.removed} removed" if change.removed else ""
             click.echo(f"{name}: {total} ({change.added} new, {change.changed} changed{removed})")
+    if idle := done.idle_domains:
+        named = ", ".join(shown(domain) for domain in idle[:SOME]) + (", …" if len(idle) > SOME else "")
+        click.echo(f"nobody is recognised by domains that many share, {len(idle)} in this file: {named}")
     if moved:
         click.echo(f"{moved} stored mails have other links now")
     if blocked.copies:

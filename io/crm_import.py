@@ -16,6 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ..transforms.crm_directory import can_be_own
 from ..transforms.decisions import BLOCKED_TEAM, BLOCKED_USER
 from ..transforms.domains import company_domain
 from ..transforms.group_shelf import shelf_of
@@ -56,11 +57,13 @@ class CrmImport:
     """What an import did, by table name; `version` is the CRM version afterwards.
 
     turned_off: the mailboxes whose import is off since, for the file that is the whole CRM does not name their users.
+    idle_domains: those of the file, of accounts and own, that nobody is recognised by, for others have addresses there, too.
     """
 
     tables: Mapping[str, Change]
     version: int
     turned_off: tuple[str, ...] = ()
+    idle_domains: tuple[str, ...] = ()
 
     @property
     def is_change(self) -> bool:
@@ -126,7 +129,7 @@ class _Import:
             for table in _TABLES:
                 self._remove_absent(table)
             self._turn_off_absent()
-        done = CrmImport(self._changes, version, tuple(self._turned_off))
+        done = CrmImport(self._changes, version, tuple(self._turned_off), self._idle_domains())
         if not done.is_change:
             return done
         self._connection.execute(sa.update(schema.team).where(team.id == self._team_id).values(crm_version=version + 1))
@@ -134,6 +137,11 @@ class _Import:
         self._look_back()
         self._poll_owners()
         return dataclasses.replace(done, version=version + 1)
+
+    def _idle_domains(self) -> tuple[str, ...]:
+        idle = {domain for domain, _ in self._keys[schema.account_domain] if company_domain(domain) is None}
+        idle.update(domain for (domain,) in self._keys[schema.own_domain] if not can_be_own(domain))
+        return tuple(sorted(idle))
 
     def _read(self, text: str) -> None:
         deals: list[tuple[int, Row]] = []

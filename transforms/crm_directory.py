@@ -62,7 +62,7 @@ class CrmDirectory:
         self.version = version
         self.settings = rows.settings
         self._users = {own: user_id for user_id, address in rows.users if (own := identity(crm_address(address)))}
-        self._own = frozenset(domain for domain in map(crm_domain, rows.own_domains) if _can_be_own(domain))
+        self._own = frozenset(domain for domain in map(crm_domain, rows.own_domains) if can_be_own(domain))
         self._blocklist = Blocklist.build(rows.blocked)
         self._accounts, self._account_numbers = Strings(), Numbering()
         self._load_leads(rows.leads)
@@ -309,6 +309,6 @@ def _keep_best(
         found[kind, target] = (order, via)
 
 
-def _can_be_own(domain: str) -> bool:
-    """Everybody at gmail.com or below co.uk would be internal otherwise."""
+def can_be_own(domain: str) -> bool:
+    """Whether the CRM's own domain `domain` (crm_domain) counts: everybody at gmail.com or below co.uk would be internal otherwise."""
     return bool(domain) and not is_free_mail(domain) and (registrable_domain(domain) is not None or "." not in domain)

@@ -53,6 +53,13 @@ def test_mistakes_are_named_by_line_and_nothing_is_imported(crm: Callable[..., R
     assert "Secret" not in result.stderr
 
 
+def test_domains_that_recognise_nobody_are_named(crm: Callable[..., Result]) -> None:
+    result = crm("account,a1,Acme,,acme.example gmail.com,,\nown_domain,,,,corp.example,,\nown_domain,,,,co.uk,,\n")
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines()[-1].endswith("many share, 2 in this file: co.uk, gmail.com")
+    assert "many share" not in crm("account,a2,Beta,,beta.example,,\n").output
+
+
 def test_a_file_that_is_not_there_is_one_line(tmp_path: pathlib.Path) -> None:
     result = CliRunner().invoke(cli, ["crm", "import", str(tmp_path / "none.csv")])
     assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
