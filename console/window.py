@@ -8,6 +8,7 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import TypeGuard
 
 import click
 import sqlalchemy as sa
@@ -19,9 +20,9 @@ from ..io.gmail import Gmail
 from ..io.google_signin import GmailAccounts
 from ..io.mailboxes import MailboxRow
 from ..io.message_reader import GmailMessageReader
-from ..io.quota import Quota, QuotaLimits, kept_limits, room_in
+from ..io.quota import LARGE_TEXTS, Quota, QuotaLimits, kept_limits, room_in
 from ..transforms.clock import utc_now
-from ..transforms.errors import GmailQuotaError, MalformedMessageError
+from ..transforms.errors import GmailQuotaError, MalformedMessageError, NoRoomError
 from ..transforms.normalize_messages import normalize
 from ..transforms.records import ClaimedMessage, Decision, Failure, FetchedMessage, NormalizedMessage
 
@@ -30,6 +31,8 @@ SHARE = 0.5
 """A look goes no further than so much of the quota, all that is spent counted: the rest is the job's."""
 PAUSE_S = 5.0
 _TOLD_EVERY = dt.timedelta(minutes=1)
+
+Answer = FetchedMessage | Decision | Failure
 
 
 @dataclasses.dataclass
@@ -119,8 +122,8 @@ class Window:
                     for gmail_id in batch[:granted]
                 ]
                 batch = batch[granted:]
-                for answer in reader.read(claims):
-                    made = self._made(answer)
+                for answer in list(reader.read(claims)):
+                    made = self._made(self._again(answer) if _lacked_room(answer) else answer)
                     if made is not None:
                         yield made
         finally:
@@ -130,7 +133,20 @@ class Window:
         """Whether `count` reads more, of a message's large texts, are paid for."""
         return self._quota.take(claim.mailbox_id, count * self._quota.limits.get, self._now(), SHARE)
 
-    def _made(self, answer: FetchedMessage | Decision | Failure) -> NormalizedMessage | None:
+    def _again(self, lacking: Failure) -> Answer:
+        """What comes of a message for whose large texts there was no room, once there is; no batch can be in its way."""
+        try:
+            self._wait_for((1 + LARGE_TEXTS) * self._quota.limits.get, 1)
+        except GmailQuotaError:
+            return lacking
+        reader = GmailMessageReader(self._accounts)  # all of it is paid for
+        try:
+            (answer,) = reader.read([lacking.claim])
+        finally:
+            reader.close()
+        return answer
+
+    def _made(self, answer: Answer) -> NormalizedMessage | None:
         if isinstance(answer, FetchedMessage):
             try:
                 made = normalize(answer)
@@ -180,3 +196,7 @@ class Window:
         if granted:
             self._quota.spend(connection, self._box.id, granted * cost, now)
         return granted
+
+
+def _lacked_room(answer: Answer) -> TypeGuard[Failure]:
+    return isinstance(answer, Failure) and answer.error_class == NoRoomError.__name__

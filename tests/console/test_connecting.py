@@ -304,6 +304,27 @@ def test_preview_waits_for_quota_and_goes_on_with_half_of_it(
     assert 2 <= len(minutes.told) <= (minutes() - began).total_seconds() / 60 + 1
 
 
+@pytest.mark.parametrize(("minute", "read"), [(220, 4), (190, 0)])
+def test_preview_waits_for_room_for_the_large_texts_of_a_mail(
+    whole_window: tuple[Window, Minutes], sqlite_database: Database, admin: SandboxClient, minute: int, read: int
+) -> None:
+    _, minutes = whole_window
+    accounts, (box,) = whole_window[0]._accounts, Mailboxes(sqlite_database, minutes).all("default")
+    part = "--b\r\nContent-Type: text/plain\r\n\r\n" + "Hello from afar. " * 20_000 + "\r\n"
+    head = "From: carol@acme.example\r\nTo: alice@corp.example\r\nMIME-Version: 1.0\r\n"
+    for n in range(4):
+        large = (
+            f"{head}Message-ID: <large{n}@x>\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n{part * 4}--b--\r\n"
+        )
+        admin.deliver(ALICE, large.encode())
+    limits = QuotaLimits(mailbox_minute=minute)
+    window = Window(
+        sqlite_database, accounts, box, 4, limits, now=minutes, sleep=minutes.sleep, tell=minutes.told.append
+    )
+    looked_at(sqlite_database, window)
+    assert (window.counts.read, window.counts.unread) == (read, {"NoRoomError": 4 - read} if read < 4 else {})
+
+
 def test_preview_shows_what_it_has_when_it_is_stopped(
     whole_window: tuple[Window, Minutes], sqlite_database: Database
 ) -> None:
