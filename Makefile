@@ -27,7 +27,7 @@ run: setup ## the job on sample mailboxes, or MAIL=path OWNER=me@mycorp.example 
 	@$(BIN)/dealmail demo --stores "$(STORES)" $(if $(MAIL),--mail "$(MAIL)") $(if $(OWNER),--owner "$(OWNER)") $(if $(CRM),--crm "$(CRM)") $(if $(PREVIEW),--preview)
 
 test: setup lint types ## linters, type checker and all tests
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 quick: setup ## the tests that take seconds
 	@$(BIN)/python -m pytest -m "not slow and not mariadb and not elasticsearch and not prism and not flink and not pubsub_emulator and not corpus"

@@ -70,15 +70,9 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[f"{SESSION}_PID"] = str(os.getpid())
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Workers of pytest-xdist share out whole files, and all files that look at one sample run go to one worker."""
-    for item in items:
-        shared = "sample_run" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("sample_run" if shared else str(item.path)))
-    items.sort(
-        key=lambda item: "slow" not in item.keywords
-    )  # stable: the long ones first, so that workers end together
+    """The long ones first, so that workers, who share out whole files in this order, end together."""
+    items.sort(key=lambda item: "slow" not in item.keywords)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
