@@ -29,10 +29,11 @@ from . import listings, mailboxes, schema, search_plan
 from .database import Database
 from .gmail import Gmail
 from .google_signin import GmailAccounts
-from .ledger import PENDING_AGAIN, Ledger
+from .ledger import Ledger
 from .ledger_changes import ledger_rows
 from .mailboxes import Mailboxes, MailboxRow
 from .quota import Quota
+from .take_back import PENDING_AGAIN
 
 _RESTARTS: Final = 3
 _CHUNK: Final = 500

@@ -18,6 +18,7 @@ from ..transforms.records import ClaimedMessage, Lane, Outcome
 from . import removal, schema
 from .database import Database
 from .mailboxes import FAR, MailboxRow
+from .take_back import PENDING_AGAIN
 
 LANES: dict[Lane, int] = {"live": 0, "backfill": 1}
 MAX_LEASES = 25
@@ -218,14 +219,6 @@ class Ledger:
             condition.append(_message.gmail_id == gmail_id)
         again = sa.update(schema.message).where(*condition).values(**PENDING_AGAIN)
         return self._database.transaction(lambda connection: connection.execute(again).rowcount)
-
-
-PENDING_AGAIN: dict[str, Any] = {
-    "state": "pending", "outcome": None, "rule": None, "rules_version": "", "score": None, "signals": sa.null(), "engagement_id": None,
-    "failures": 0, "tries": 0, "leases": 0, "not_before": None, "lease": None, "lease_until": None, "phase": None, "error_class": None,
-    "decided_at": None,
-}  # fmt: skip
-"""What sets a decided row back to its beginning."""
 
 
 def _decided(outcome: Outcome, rule: str, now: dt.datetime) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from ..transforms.decisions import BLOCKED_USER, WINDOW_BEFORE
 from ..transforms.group_shelf import is_shelf
 from ..transforms.settings import TeamSettings
 from . import removal, schema
-from .ledger import PENDING_AGAIN, Ledger
+from .ledger import Ledger
 from .mailboxes import MailboxRow
+from .take_back import PENDING_AGAIN
 
 _CHUNK: Final = 500
 _message = schema.message.c

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from ..transforms.decisions import MAILBOX_STATES
 from ..transforms.errors import DealmailError, LostRaceError
-from . import schema
+from . import schema, take_back
 from .database import Database
 
 CLOCK_SKEW: Final = dt.timedelta(minutes=1)
@@ -176,6 +176,7 @@ class Mailboxes:
             if not row.import_on:
                 log_consent(connection, row, "import_on", actor, self._now(), detail)
                 _set(connection, mailbox, import_on=True, next_poll_at=None, **self._state(row, state))
+                take_back.catch_up(connection, row.team_id, mailbox)
             return read(connection, mailbox)
 
         return self._database.transaction(work)

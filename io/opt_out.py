@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from ..transforms.settings import TeamSettings
 from . import mailboxes, removal, schema
 from .database import Database
-from .ledger import PENDING_AGAIN
+from .take_back import PENDING_AGAIN
 
 _PAGE = 200
 _message = schema.message.c

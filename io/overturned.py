@@ -12,13 +12,12 @@ from ..transforms.records import CustomerMail, Decision, SeenCopy, Settleable
 from . import removal, schema
 from .database import Database
 from .key_sets import any_of
-from .ledger import PENDING_AGAIN
 from .removal import MessageKey
 from .settle_locks import Held
+from .take_back import take_back_automated
 
 REOPENED_LEASES: Final = 20
 """A decision that its context overturns is taken back only in the first leases of a message, so that it cannot turn in circles."""
-_message = schema.message.c
 
 
 def note_context(
@@ -55,7 +54,10 @@ def reopen_overturned(
     items: Mapping[MessageKey, Settleable],
     absent: Collection[MessageKey],
 ) -> None:
-    """Remember whom stored mail shows the team writes to, and read again what was dropped before that was known."""
+    """Remember whom stored mail shows the team writes to, and read again what was dropped before that was known.
+
+    Mailboxes whose import is off keep their decisions until it is on again.
+    """
     rows = [
         {"team_id": item.claim.team_id, "digest": digest, "engagement_id": item.engagement_id}
         for key, item in items.items()
@@ -72,13 +74,13 @@ def reopen_overturned(
     overturned: dict[str, set[MessageKey]] = defaultdict(set)
     for team, mailbox, gmail_id in connection.execute(query.with_for_update()):
         overturned[team].add((mailbox, gmail_id))
+    if not overturned:
+        return
+    # Nothing is written for a mailbox whose import is off: what concerns it is looked at when it is on again (take_back.catch_up).
+    box = schema.mailbox.c
+    concerned = {mailbox for keys in overturned.values() for mailbox, _ in keys}
+    on = sa.select(box.id).where(box.id.in_(concerned), box.import_on.is_(True)).order_by(box.id)
+    reading = set(connection.scalars(on.with_for_update(read=True)))
     for team, keys in sorted(overturned.items()):
-        connection.execute(
-            sa.update(schema.message)
-            .where(
-                any_of(_message.mailbox_id, _message.gmail_id, keys),
-                _message.team_id == team, _message.state == "decided", _message.rule.startswith("automated."),
-            )
-            .values(**PENDING_AGAIN)
-        )  # fmt: skip
-        removal.forget_context(connection, team, keys)
+        if mine := {key for key in keys if key[0] in reading}:
+            take_back_automated(connection, team, mine)

@@ -16,11 +16,12 @@ from .cheap_calls import CheapCalls
 from .database import Database
 from .gmail import Gmail
 from .gmail_errors import GmailRequestError
-from .ledger import PENDING_AGAIN, Ledger
+from .ledger import Ledger
 from .ledger_changes import ledger_rows, reopen_by_crm, set_rows
 from .listings import Listing
 from .mailboxes import MailboxRow
 from .refusals import wait_after
+from .take_back import PENDING_AGAIN
 
 _log = logging.getLogger(__name__)
 

@@ -97,8 +97,10 @@ class Weather:
         self._world.events.happen(3)
         self._world.let_work(looks=1)
         with self._world.database() as database:
-            if self._settled_rows(database, box) != before:
-                self._world.result.verdict.wrong.append(f"{box}: written to while import is off")
+            after = self._settled_rows(database, box)
+            if after != before:
+                changed = sorted(before.symmetric_difference(after))
+                self._world.result.verdict.wrong.append(f"{box}: written to while import is off: {changed}")
             Mailboxes(database, self._world.clock.job_now).turn_on(box, address)
         self._world.note("import off and on")
 
@@ -115,12 +117,15 @@ class Weather:
                         return
                 time.sleep(0.001)  # a real process takes the lease: no clock of ours moves it, the row alone tells
 
-    def _settled_rows(self, database: Database, box: str) -> tuple[int, int]:
+    def _settled_rows(self, database: Database, box: str) -> set[tuple[str, str, str]]:
+        """Gmail id, outcome and rule of what is decided; Gmail id and engagement of what is stored."""
         message, copy = schema.message.c, schema.engagement_copy.c
+        decided = sa.select(message.gmail_id, message.outcome, message.rule).where(
+            message.mailbox_id == box, message.state == "decided"
+        )
+        copies = sa.select(copy.gmail_id, sa.literal("copy"), copy.engagement_id).where(copy.mailbox_id == box)
         with database.reading() as connection:
-            decided = sa.select(sa.func.count()).where(message.mailbox_id == box, message.state == "decided")
-            copies = sa.select(sa.func.count()).where(copy.mailbox_id == box)
-            return connection.scalar(decided) or 0, connection.scalar(copies) or 0
+            return {(*row,) for query in (decided, copies) for row in connection.execute(query)}
 
     def _import_crm(self) -> None:
         if self._world.truth.late_domain_known:

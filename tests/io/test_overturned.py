@@ -48,3 +48,26 @@ def test_contexts_of_another_team_overturn_nothing(sales: Any, mail: Any) -> Non
     sales.settlements.settle([Decision(robot, "dropped", "automated.marketing", context=("d1",))])
     sales.settlements.settle([mail(sent, 1, context=("d1",))])
     assert sales.ledger.explain(mine, "g1").state == "decided"
+
+
+def test_a_mailbox_that_is_off_keeps_its_decisions_until_it_is_on_again(sales: Any, mail: Any) -> None:
+    box, other = sales.add_mailbox("alice@corp.example"), sales.add_mailbox("bob@corp.example")
+    (robot, plain), (sent, unrelated) = sales.claim(box, ["g1", "g2"]), sales.claim(other, ["g1", "g2"])
+    sales.settlements.settle(
+        [
+            Decision(robot, "dropped", "automated.marketing", context=("d1",)),
+            Decision(plain, "dropped", "automated.marketing", context=("d9",)),
+        ]
+    )
+    sales.mailboxes.turn_off(box, "alice")
+    before = [row for row in sales.dump(schema.message)["message"] if box in row]
+    sales.settlements.settle(
+        [
+            mail(sent, 1, direction="outbound", context=("d1", "d2")),
+            mail(unrelated, 2, direction="outbound", context=("d3",)),
+        ]
+    )
+    assert [row for row in sales.dump(schema.message)["message"] if box in row] == before
+    sales.mailboxes.turn_on(box, "alice")
+    assert [sales.ledger.explain(box, gmail_id).state for gmail_id in ("g1", "g2")] == ["pending", "decided"]
+    assert len(sales.dump(schema.message_context)["message_context"]) == 1

@@ -41,6 +41,7 @@ from dealmail.io import (
     removal,
     schema,
     search_plan,
+    take_back,
     team_settings,
     tombstones,
 )  # fmt: skip
@@ -262,6 +263,10 @@ CALLS: dict[str, Callable[[Two], Any]] = {
     "ledger_changes.reopen_personal": lambda w: w.write(lambda c: ledger_changes.reopen_personal(c, w.row, w.now())),
     "ledger_changes.reopen_by_crm": lambda w: w.write(
         lambda c: ledger_changes.reopen_by_crm(c, w.row, ["customer", "automated.reply", shelf_of("a@b.example")], w.now())
+    ),
+    "take_back.catch_up": lambda w: w.write(lambda c: take_back.catch_up(c, w.me, w.box)),
+    "take_back.take_back_automated": lambda w: w.write(
+        lambda c: take_back.take_back_automated(c, w.me, [(w.box, one) for one in GMAIL_IDS])
     ),
     "ledger_changes.set_rows": lambda w: w.write(lambda c: ledger_changes.set_rows(c, w.row, GMAIL_IDS, rule="x")),
     "listings.forget_terms": lambda w: w.write(lambda c: listings.forget_terms(w.database, c, w.me, "of", lambda term: True, w.now())),
