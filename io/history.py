@@ -135,7 +135,8 @@ class HistoryReading:
         """The cursor expired: pin a new one, list what came since the last confirmed time, then check the whole window.
 
         The second listing is for mail whose date lies before that time though it came later (imports), and for moves
-        between labels. A new pin is the mailbox's newest record, so this cannot go round in circles.
+        between labels. Where the CRM learned of somebody since, their mail may have been in the trash or in spam when Gmail was
+        searched for it, and the lost history would have told: then the look back is made again, over all that the CRM keeps out. A new pin is the mailbox's newest record, so this cannot go round in circles.
         """
         now = self._now()
         self._calls.spend(mailbox.id, self._calls.limits.profile)
@@ -151,6 +152,8 @@ class HistoryReading:
             listings.start(connection, moved, "recover", since, now)
             if since > window_from:
                 search_plan.start(connection, moved, "repair", window_from, now)
+            if listings.has_looked_back(connection, mailbox.id, since):
+                listings.start(connection, moved, "targeted", window_from, now)
             return moved
 
         return self._database.transaction(work)

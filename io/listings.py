@@ -70,6 +70,13 @@ _UNTROUBLED: dict[str, Any] = {"not_before": None, "refusals": 0, "error_class":
 COLUMNS = [_TABLE.c[field.name] for field in dataclasses.fields(Listing)]
 
 
+def has_looked_back(connection: sa.Connection, mailbox_id: str, since: dt.datetime) -> bool:
+    """Whether pages of a look back for what the CRM has learned may have been read since then."""
+    mine = [_TABLE.c.mailbox_id == mailbox_id, _TABLE.c.kind == "targeted"]
+    recent = sa.or_(_TABLE.c.finished_at >= since, sa.and_(_TABLE.c.finished_at.is_(None), _TABLE.c.listed > 0))
+    return connection.scalar(sa.select(sa.literal(1)).where(*mine, recent).limit(1)) is not None
+
+
 def search_for(after_at: dt.datetime, before_at: dt.datetime | None = None, terms: str = "") -> str:
     """Gmail's search for all mail of a time span, without drafts and chats (spam and trash are left out by default).
 

@@ -53,7 +53,8 @@ class NetChange:
     """What a stretch of history comes to for one message.
 
     `labels` are its label ids after the last record, None where the records do not tell. `opened` says that a label which keeps mail
-    out was taken off, or that it came to the inbox or was sent, and nothing later undid that.
+    out was taken off, or that it came to the inbox or was sent, and nothing later undid that; `restored` that it was in the trash or
+    in spam, and is no more.
     """
 
     gmail_id: str
@@ -62,6 +63,7 @@ class NetChange:
     opened: bool = False
     labels: frozenset[str] | None = None
     shut_by: str | None = None
+    restored: bool = False
 
     @property
     def rule(self) -> str | None:
@@ -114,7 +116,10 @@ def net_changes(records: Iterable[Mapping[str, Any]]) -> list[NetChange]:
                 if isinstance(message, Mapping) and isinstance(gmail_id, str) and gmail_id:
                     delta = _labels(entry.get("labelIds")) or frozenset()
                     net.setdefault(gmail_id, _Netting()).note(kind, delta, _labels(message.get("labelIds")))
-    return [NetChange(gmail_id, n.added, n.deleted, n.opened, n.labels, n.shut_by) for gmail_id, n in net.items()]
+    return [
+        NetChange(gmail_id, n.added, n.deleted, n.opened, n.labels, n.shut_by, n.restored)
+        for gmail_id, n in net.items()
+    ]
 
 
 def decide_change(change: NetChange, row: LedgerRow | None, settings: TeamSettings) -> tuple[Action, str | None]:
@@ -152,6 +157,8 @@ def decide_change(change: NetChange, row: LedgerRow | None, settings: TeamSettin
         return "shut", rule
     if is_reopenable(row) and not rule and (change.opened or change.labels is not None):
         return "reopen", None
+    if change.restored and not rule and row.rule in CRM_RULES | SCORED_RULES:
+        return "reopen", None  # a look back for what the CRM learned meanwhile may have passed over it
     return "nothing", None
 
 
@@ -182,6 +189,7 @@ class _Netting:
         self.opened = False
         self.labels: frozenset[str] | None = None
         self.shut_by: str | None = None
+        self.restored = False
 
     def note(self, kind: str, delta: frozenset[str], state: frozenset[str] | None) -> None:
         if kind == "messagesDeleted":
@@ -195,13 +203,14 @@ class _Netting:
         if kind == "labelsAdded":
             self.labels = state if state is not None else (known | delta if known is not None else None)
             if rule := label_rule(tuple(delta)):
-                self.shut_by, self.opened = rule, False
+                self.shut_by, self.opened, self.restored = rule, False, False
             elif delta & _OPENING:
                 self._come_in(is_told=state is not None)
             return
         self.labels = state if state is not None else (known - delta if known is not None else None)
         if rule := label_rule(tuple(delta)):
             self.opened = True
+            self.restored = self.restored or bool(delta & {"TRASH", "SPAM"})
             if self.shut_by == rule:
                 self.shut_by = None
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from between import Between
 from consistency import amiss, disagreement
 
 from dealmail.io import schema
@@ -26,30 +27,6 @@ DIGESTS = Digests((b"a key for tests, 32 bytes long..",))
 @pytest.fixture
 def erasing(sales: Any) -> Erasing:
     return Erasing(sales.database, sales.clock, DIGESTS)
-
-
-class Between:
-    """Does `action` once, in another thread, just before the first statement that holds all of `words`."""
-
-    def __init__(self, database: Any, words: tuple[str, ...], action: Any) -> None:
-        self._engine, self._words, self._action = database.engine, words, action
-        self.happened = False
-
-    def _before(self, unused_connection: Any, unused_cursor: Any, text: str, *unused: Any) -> None:
-        if self.happened or not all(word in text for word in self._words):
-            return
-        self.happened = True
-        other = threading.Thread(target=self._action)
-        other.start()
-        other.join(60)
-        assert not other.is_alive()
-
-    def __enter__(self) -> Between:
-        sa.event.listen(self._engine, "before_cursor_execute", self._before)
-        return self
-
-    def __exit__(self, *unused: object) -> None:
-        sa.event.remove(self._engine, "before_cursor_execute", self._before)
 
 
 @pytest.mark.mariadb

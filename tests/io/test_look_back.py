@@ -147,3 +147,29 @@ def test_a_first_sync_by_search_asks_for_what_came_through_the_teams_groups(team
         assert connection.scalar(sa.select(schema.listing.c.listed).where(schema.listing.c.kind == "sample"))
     assert outcomes[hidden] == "customer"
     assert len(outcomes) == 1 + search_plan.SAMPLE
+
+
+def is_done_looking(gmails: Any) -> bool:
+    row = schema.listing.c
+    with gmails.database.reading() as connection:
+        return connection.scalar(sa.select(sa.func.count()).where(row.finished_at.is_(None))) == 0
+
+
+@pytest.mark.parametrize("seen", ["both", "the return", "nothing"])
+def test_mail_that_lay_in_the_trash_while_it_was_looked_for_is_found_when_it_is_back(team: Team, seen: str) -> None:
+    """Whatever of its way history tells: both moves at once, the way back alone, or nothing, for the cursor expired."""
+    gmails, address = team.gmails, team.gmails.address(team.box)
+    late, stranger = team.deliver(), team.deliver(From="eve@stranger.example")
+    assert team.sync() == {late: "crm.no_match", stranger: "crm.no_match"}
+    gmails.client.modify(address, late, ["TRASH"], ["INBOX"])
+    if seen == "the return":
+        head = gmails.client.dump(address)[address]["historyId"]
+        gmails.mailboxes.set_state(team.box, "live", history_id=head)
+    team.load("kind,id,domain\naccount,a2,new.example\n")
+    for _ in range(4):
+        assert gmails.claim(team.box, "work") == []  # the look back, without a look at history
+    assert is_done_looking(gmails)
+    gmails.client.modify(address, late, ["INBOX"], ["TRASH"])
+    if seen == "nothing":
+        gmails.client.expire_history(address)
+    assert team.sync() == {late: "customer", stranger: "crm.no_match"}

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from typing import Any
+
+import pytest
+from between import Between
 
 from dealmail.io import schema
 from dealmail.io.overturned import REOPENED_LEASES
@@ -71,3 +75,39 @@ def test_a_mailbox_that_is_off_keeps_its_decisions_until_it_is_on_again(sales: A
     sales.mailboxes.turn_on(box, "alice")
     assert [sales.ledger.explain(box, gmail_id).state for gmail_id in ("g1", "g2")] == ["pending", "decided"]
     assert len(sales.dump(schema.message_context)["message_context"]) == 1
+
+
+@pytest.mark.mariadb
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("correspondence", "ON DUPLICATE"),
+        ("FROM message_context", "FOR UPDATE"),
+        ("SELECT mailbox.id", "import_on"),
+        ("UPDATE engagement",),
+    ],
+)
+def test_import_that_goes_on_while_overturning_mail_is_stored_misses_nothing(
+    mariadb_database: Any, make_sales: Any, mail: Any, words: tuple[str, ...]
+) -> None:
+    sales = make_sales(mariadb_database)
+    box, other = sales.add_mailbox("alice@corp.example"), sales.add_mailbox("bob@corp.example")
+    (robot,), (sent, first) = sales.claim(box, ["g1"]), sales.claim(other, ["g1", "g2"])
+    sales.settlements.settle([mail(first, 1)])
+    sales.settlements.settle([Decision(robot, "dropped", "automated.marketing", context=("d1",))])
+    sales.mailboxes.turn_off(box, "alice")
+    threads: list[threading.Thread] = []
+
+    # It may have to wait for the settling, which waits for this function: half a second is enough.
+    def turn_on() -> None:
+        threads.append(threading.Thread(target=sales.mailboxes.turn_on, args=(box, "alice")))
+        threads[-1].start()
+        threads[-1].join(0.5)
+
+    with Between(mariadb_database, words, turn_on) as between:
+        sales.settlements.settle([mail(sent, 1, direction="outbound", context=("d1",))])
+    for thread in threads:
+        thread.join(60)
+    assert between.happened
+    assert sales.mailboxes.get(box).import_on
+    assert sales.ledger.explain(box, "g1").state == "pending"

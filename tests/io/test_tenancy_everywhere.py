@@ -270,6 +270,7 @@ CALLS: dict[str, Callable[[Two], Any]] = {
     ),
     "ledger_changes.set_rows": lambda w: w.write(lambda c: ledger_changes.set_rows(c, w.row, GMAIL_IDS, rule="x")),
     "listings.forget_terms": lambda w: w.write(lambda c: listings.forget_terms(w.database, c, w.me, "of", lambda term: True, w.now())),
+    "listings.has_looked_back": lambda w: w.write(lambda c: listings.has_looked_back(c, w.box, w.now())),
     "listings.start": lambda w: w.write(lambda c: listings.start(c, w.row, "first_sync", w.now(), w.now(), query="of all")),
     "listings.unfinished": lambda w: w.write(lambda c: listings.unfinished(c, w.box)),
     "mailboxes.Mailboxes.add": lambda w: w.sales.mailboxes.add(w.me, "u2", "alice@corp.example"),
