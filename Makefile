@@ -47,7 +47,7 @@ bench: setup ## speed, in ratios measured side by side in one run
 quality: setup ## what the rules and the text reading reach on real mail
 	@$(BIN)/python -m benchmarks.quality
 
-chaos: setup ## 200 seeds of the fault scenarios (an hour on two cores)
+chaos: setup ## 200 seeds of the fault scenarios (half an hour or more on two cores)
 	@$(BIN)/python -m benchmarks.chaos --seeds 200
 
 storm: setup ## 50 threads settle copies of 2,000 mails in random order, 20 seeds, on MariaDB (ten minutes)
