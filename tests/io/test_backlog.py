@@ -124,6 +124,19 @@ def test_a_live_suspect_does_not_wait_for_old_mail(sales: Any, live_only: bool) 
     assert {lane for _, lane in lease()} == (set() if live_only else {"backfill"})
 
 
+def test_import_turned_off_between_a_look_and_its_lease_leases_nothing(sales: Any) -> None:
+    box = synced(sales, "u")
+    pending(sales, box, range(2))
+    looked_at = sales.mailboxes.get(box)
+    leasing = Leasing(sales.database, Quota(sales.database), LeaseSettings(), sales.clock, random.Random(1))
+    sales.mailboxes.turn_off(box, "u")
+
+    tables = (schema.message, schema.mailbox, schema.quota_use)
+    before = sales.dump(*tables)
+    assert leasing.lease(looked_at, live_only=False) == []
+    assert sales.dump(*tables) == before
+
+
 def test_finished_walks_are_not_gone_through(sales: Any) -> None:
     boxes = [synced(sales, f"u{number}") for number in range(20)]
     register = Register(sales.database)

@@ -68,6 +68,8 @@ def test_backfill_keeps_to_its_share_and_live_mail_goes_on(gmails: Any) -> None:
     live = gmails.deliver(alice, "Live")
     second = gmails.claim(alice, "push", claims)
     assert [claim.gmail_id for claim in second] == [live]
+    after = gmails.row(alice)
+    assert (after.state, after.state_reason, after.not_before) == (row.state, row.state_reason, row.not_before)
     gmails.settle(first + second)
     gmails.advance(minutes=2)
     assert len(gmails.claim(alice, "work", claims)) == 8
