@@ -30,10 +30,9 @@ from .database import Database
 from .gmail import Gmail
 from .google_signin import GmailAccounts
 from .ledger import Ledger
-from .ledger_changes import ledger_rows
+from .ledger_changes import ledger_rows, reopen
 from .mailboxes import Mailboxes, MailboxRow
 from .quota import Quota
-from .take_back import PENDING_AGAIN
 
 _RESTARTS: Final = 3
 _CHUNK: Final = 500
@@ -250,15 +249,7 @@ class Audit:
             if not current.import_on:
                 return
             self._ledger.add_pending(connection, current, found.missing, "backfill", now)
-            for begin in range(0, len(found.shut), _CHUNK):
-                connection.execute(
-                    sa.update(schema.message)
-                    .where(
-                        _message.mailbox_id == mailbox.id, _message.gmail_id.in_(found.shut[begin : begin + _CHUNK]),
-                        _message.state == "decided",
-                    )
-                    .values(**PENDING_AGAIN, lane=1, found_at=now)
-                )  # fmt: skip
+            reopen(connection, current, found.shut, "backfill", now)
             self._ledger.mark_deleted(connection, current, found.stale, now)
             self._ledger.mark_trashed(connection, current, discarded, now)
 

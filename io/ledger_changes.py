@@ -11,9 +11,10 @@ import sqlalchemy as sa
 from ..transforms.claim_messages import CRM_RULES, SCORED_RULES, Action, LedgerRow, NetChange, decide_change
 from ..transforms.decisions import BLOCKED_USER, WINDOW_BEFORE
 from ..transforms.group_shelf import is_shelf
+from ..transforms.records import Lane
 from ..transforms.settings import TeamSettings
 from . import removal, schema
-from .ledger import Ledger
+from .ledger import LANES, Ledger
 from .mailboxes import MailboxRow
 from .take_back import PENDING_AGAIN
 
@@ -42,7 +43,7 @@ def apply(
     for rule in set(shut.values()):
         ids = [gmail_id for gmail_id, found in shut.items() if found == rule]
         set_rows(connection, mailbox, ids, rule=rule, rules_version="", decided_at=now)
-    set_rows(connection, mailbox, list(by_action.get("reopen", {})), **PENDING_AGAIN, lane=0, found_at=now)
+    reopen(connection, mailbox, list(by_action.get("reopen", {})), "live", now)
     keep = settings.on_delete == "keep"
     ledger.mark_deleted(connection, mailbox, list(by_action.get("gone", {})), now, keep_imported=keep)
     ledger.mark_trashed(connection, mailbox, by_action.get("remove", {}), now)
@@ -85,10 +86,19 @@ def reopen_by_crm(connection: sa.Connection, mailbox: MailboxRow, names: Sequenc
         context.mailbox_id == mailbox.id, context.gmail_id == _message.gmail_id,
     )  # fmt: skip
     ids = sorted({*connection.scalars(by_rule), *connection.scalars(by_shelf)})
-    set_rows(connection, mailbox, ids, **PENDING_AGAIN, lane=1, found_at=now)
-    for begin in range(0, len(ids), _CHUNK):
-        keys = [(mailbox.id, gmail_id) for gmail_id in ids[begin : begin + _CHUNK]]
-        removal.forget_context(connection, mailbox.team_id, keys)
+    reopen(connection, mailbox, ids, "backfill", now)
+
+
+def reopen(
+    connection: sa.Connection, mailbox: MailboxRow, gmail_ids: Sequence[str], lane: Lane, now: dt.datetime
+) -> None:
+    """Have those of the messages that are decided read again in `lane`, and forget the context of their decisions."""
+    for begin in range(0, len(gmail_ids), _CHUNK):
+        chunk = gmail_ids[begin : begin + _CHUNK]
+        decided = [_message.mailbox_id == mailbox.id, _message.gmail_id.in_(chunk), _message.state == "decided"]
+        again = {**PENDING_AGAIN, "lane": LANES[lane], "found_at": now}
+        connection.execute(sa.update(schema.message).where(*decided).values(**again))
+        removal.forget_context(connection, mailbox.team_id, [(mailbox.id, gmail_id) for gmail_id in chunk])
 
 
 def ledger_rows(connection: sa.Connection, mailbox_id: str, ids: Sequence[str]) -> Mapping[str, LedgerRow]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 
@@ -17,6 +17,9 @@ from .mailboxes import MailboxRow, is_over
 Kind = Literal["plan", "first_sync", "extend", "recover", "targeted", "repair", "sample", "reopen"]
 """What a listing is for. `plan` asks only how much there is, so that a first sync can choose its way (io/search_plan.py). `reopen` asks
 Gmail nothing: its query names the ledger's own decisions that a CRM change touches."""
+
+_RECURRING: Final = frozenset({"extend", "recover", "targeted", "repair", "reopen"})
+"""Kinds that come again and again; those of a first sync tell together how it went."""
 
 DATE_OVERLAP_S = 60
 """Gmail does not say whether after: and before: include their second: both are widened by this."""
@@ -145,7 +148,11 @@ def put_off(connection: sa.Connection, listing: Listing, error_class: str, until
 def page_done(
     connection: sa.Connection, listing: Listing, count: int, estimate: int, next_token: str, now: dt.datetime
 ) -> None:
-    """Note a page of `count` ids; no `next_token` is the end. A finished listing forgets whom it searched for."""
+    """Note a page of `count` ids; no `next_token` is the end.
+
+    A finished listing forgets whom it searched for, and takes the place of the finished one before it: a CRM that is imported every
+    night makes one a mailbox each time.
+    """
     listed = listing.listed + count
     ended: dict[str, Any] = {**_UNTROUBLED} if next_token else {**_UNTROUBLED, "finished_at": now}
     if not next_token and listing.kind != "sample":  # whose query holds message ids, for search_plan.check
@@ -154,6 +161,13 @@ def page_done(
         connection, listing.id, page_token=next_token, listed=listed, estimate=max(listed, estimate, listing.estimate if next_token else 0),
         **ended,
     )  # fmt: skip
+    if not next_token and listing.kind in _RECURRING:
+        _forget_earlier(connection, listing)
+
+
+def _forget_earlier(connection: sa.Connection, listing: Listing) -> None:
+    mine = [_TABLE.c.mailbox_id == listing.mailbox_id, _TABLE.c.kind == listing.kind]
+    connection.execute(sa.delete(_TABLE).where(*mine, _TABLE.c.finished_at.is_not(None), _TABLE.c.id != listing.id))
 
 
 def set_query(connection: sa.Connection, listing_id: int, query: str) -> None:

@@ -17,11 +17,10 @@ from .database import Database
 from .gmail import Gmail
 from .gmail_errors import GmailRequestError
 from .ledger import Ledger
-from .ledger_changes import ledger_rows, reopen_by_crm, set_rows
+from .ledger_changes import ledger_rows, reopen, reopen_by_crm
 from .listings import Listing
 from .mailboxes import MailboxRow
 from .refusals import wait_after
-from .take_back import PENDING_AGAIN
 
 _log = logging.getLogger(__name__)
 
@@ -81,22 +80,15 @@ class Walks:
             moved = mailboxes.must_advance(connection, mailbox)
             rows = ledger_rows(connection, mailbox.id, page.gmail_ids)
             crm_changed = listing.kind == "targeted"
-            by_name = bool(listing.query)
-            actions = {i: decide_listed(rows.get(i), crm_changed=crm_changed, by_name=by_name) for i in page.gmail_ids}
+            actions = {i: decide_listed(rows.get(i), crm_changed=crm_changed) for i in page.gmail_ids}
             new = [gmail_id for gmail_id, action in actions.items() if action == "insert"]
             if listing.kind == "sample":
                 new = search_plan.note_sample(connection, listing, new, page.next_page_token, now)
             else:
                 listings.page_done(connection, listing, len(page.gmail_ids), page.estimate, page.next_page_token, now)
             self._ledger.add_pending(connection, moved, new, listing.lane, now)
-            set_rows(
-                connection,
-                moved,
-                [i for i, a in actions.items() if a == "reopen"],
-                **PENDING_AGAIN,
-                lane=0,
-                found_at=now,
-            )
+            again = [gmail_id for gmail_id, action in actions.items() if action == "reopen"]
+            reopen(connection, moved, again, listing.lane, now)
             return moved
 
         return self._database.transaction(work)

@@ -167,16 +167,15 @@ def is_reopenable(row: LedgerRow) -> bool:
     return row.rule in LABEL_RULES.values() or row.rule == GONE_NOT_FOUND
 
 
-def decide_listed(row: LedgerRow | None, *, crm_changed: bool = False, by_name: bool = False) -> Action:
+def decide_listed(row: LedgerRow | None, *, crm_changed: bool = False) -> Action:
     """What the ledger does about a message that a listing without drafts, chats, spam and trash shows now.
 
-    `crm_changed`: the listing looks back for people and domains that the CRM has only now; `by_name`: it asked for them alone,
-    not for the whole window. A score may come out otherwise then: a named contact at support@ is a person.
+    `crm_changed`: the listing looks back for people and domains that the CRM has only now. A score may come out otherwise then:
+    a named contact at support@ is a person.
     """
     if row is None:
         return "insert"
-    falls = is_reopenable(row) or (crm_changed and row.rule in CRM_RULES)
-    falls = falls or (crm_changed and by_name and row.rule in SCORED_RULES)
+    falls = is_reopenable(row) or (crm_changed and row.rule in CRM_RULES | SCORED_RULES)
     return "reopen" if not row.pending and falls else "nothing"
 
 

@@ -34,13 +34,24 @@ class Team:
     def load(self, text: str, **options: Any) -> None:
         crm_import.import_csv(self.gmails.database, "t1", text, self.gmails.clock, **options)
 
-    def deliver(self, **headers: str) -> str:
+    def deliver(self, text: str = "Can we talk about the offer?", **headers: str) -> str:
         fields = {
             "From": "Jane <jane@new.example>", "To": self.gmails.address(self.box), "Subject": "Offer",
             "Date": email.utils.format_datetime(self.gmails.clock()), "Message-ID": f"<{uuid.uuid4().hex}@x.example>",
         } | {name.replace("_", "-"): value for name, value in headers.items()}  # fmt: skip
-        raw = "".join(f"{name}: {value}\r\n" for name, value in fields.items()) + "\r\nCan we talk about the offer?\r\n"
+        raw = "".join(f"{name}: {value}\r\n" for name, value in fields.items()) + f"\r\n{text}\r\n"
         return self.gmails.client.deliver(self.gmails.address(self.box), raw.encode(), ["INBOX"], None)
+
+    def ticket(self) -> str:
+        """What counts as automated, unless somebody named has the address."""
+        text = "Your request has been received.\r\nStatus: open\r\nPriority: high\r\nReference number: 7\r\nhttps://acme.example/7"
+        return self.deliver(text, From="Acme <support@acme.example>", Subject="Your ticket #7 has been updated")
+
+    def come_back(self) -> None:
+        """The user's import is on again, after it was off."""
+        self.gmails.grant(self.box, self.gmails.client.grant(self.gmails.address(self.box)))
+        self.gmails.mailboxes.turn_on(self.box, "alice")
+        self.gmails.mailboxes.set_state(self.box, "live")
 
     def through_group(self, author: str) -> str:
         group = f"support@{self.gmails.domain}"
@@ -131,10 +142,58 @@ def test_a_mailbox_that_rests_looks_at_the_unblocked_once_it_is_back(team: Team)
     team.gmails.mailboxes.turn_off(team.box, "alice")
     team.load(crm, replace=True)
     assert team.sync() == {mail: "blocked.team"}
-    team.gmails.grant(team.box, team.gmails.client.grant(team.gmails.address(team.box)))
-    team.gmails.mailboxes.turn_on(team.box, "alice")
-    team.gmails.mailboxes.set_state(team.box, "live")
+    team.come_back()
     assert team.sync() == {mail: "customer"}
+
+
+def contexts(gmails: Any) -> list[Any]:
+    return list(gmails.sales.dump(schema.message_context)["message_context"])
+
+
+@pytest.mark.parametrize("way", ["search", "whole window", "after a rest", "recovery"])
+def test_case_92_a_ticket_is_found_when_its_author_is_named(team: Team, way: str) -> None:
+    gmails, address = team.gmails, team.gmails.address(team.box)
+    ticket = team.ticket()
+    named = "contact,c1,support@acme.example\n"
+    assert team.sync() == {ticket: "automated.transactional"}
+    assert contexts(gmails)
+    if way == "recovery":
+        gmails.client.modify(address, ticket, ["TRASH"], ["INBOX"])
+    elif way == "after a rest":
+        gmails.mailboxes.turn_off(team.box, "alice")
+    elif way == "whole window":
+        named += "".join(f"contact,n{n},n{n}@new{n}.example\n" for n in range(crm_import.MAX_TERMS))
+    team.load("kind,id,address\n" + named)
+    if way == "after a rest":
+        team.come_back()
+    elif way == "recovery":
+        for _ in range(4):
+            assert gmails.claim(team.box, "work") == []
+        assert is_done_looking(gmails)
+        gmails.client.modify(address, ticket, ["INBOX"], ["TRASH"])
+        gmails.client.expire_history(address)
+    assert team.sync() == {ticket: "customer"}
+    assert contexts(gmails) == []
+
+
+def test_a_look_back_holds_up_no_live_mail(team: Team) -> None:
+    gmails = team.gmails
+    for _ in range(3):
+        team.deliver()
+    team.sync()
+    team.load("kind,id,domain\naccount,a2,new.example\n")
+    claimed = [claim for _ in range(4) for claim in gmails.claim(team.box, "work")]
+    assert {claim.lane for claim in claimed} == {"backfill"}
+
+
+def test_of_look_backs_that_are_done_the_last_is_kept(team: Team) -> None:
+    team.deliver()
+    for number in range(4):
+        team.load(f"kind,id,domain\naccount,b{number},new{number}.example\n")
+        team.sync()
+    with team.gmails.database.reading() as connection:
+        kinds = list(connection.scalars(sa.select(schema.listing.c.kind).order_by(schema.listing.c.kind)))
+    assert kinds == ["first_sync", "reopen", "targeted"]
 
 
 def test_a_first_sync_by_search_asks_for_what_came_through_the_teams_groups(team: Team) -> None:

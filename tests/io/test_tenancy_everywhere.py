@@ -264,6 +264,7 @@ CALLS: dict[str, Callable[[Two], Any]] = {
     "ledger_changes.reopen_by_crm": lambda w: w.write(
         lambda c: ledger_changes.reopen_by_crm(c, w.row, ["customer", "automated.reply", shelf_of("a@b.example")], w.now())
     ),
+    "ledger_changes.reopen": lambda w: w.write(lambda c: ledger_changes.reopen(c, w.row, GMAIL_IDS, "live", w.now())),
     "take_back.catch_up": lambda w: w.write(lambda c: take_back.catch_up(c, w.me, w.box)),
     "take_back.take_back_automated": lambda w: w.write(
         lambda c: take_back.take_back_automated(c, w.me, [(w.box, one) for one in GMAIL_IDS])

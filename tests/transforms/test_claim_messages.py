@@ -118,9 +118,8 @@ def test_a_look_back_for_new_contacts_opens_what_a_score_had_dropped_too() -> No
     rules = ("automated.marketing", "automated.transactional", "automated.bounce", "automated.calendar", "retention")
     rows = [LedgerRow("dropped", rule) for rule in rules]
     opened = ["reopen", "reopen", "nothing", "nothing", "nothing"]
-    assert [decide_listed(row, crm_changed=True, by_name=True) for row in rows] == opened
-    for options in ({}, {"crm_changed": True}, {"by_name": True}):
-        assert [decide_listed(row, **options) for row in rows] == ["nothing"] * 5
+    assert [decide_listed(row, crm_changed=True) for row in rows] == opened
+    assert [decide_listed(row) for row in rows] == ["nothing"] * 5
 
 
 def test_a_listing_inserts_opens_and_leaves_alone() -> None:
