@@ -119,5 +119,9 @@ def _relink_page(
 def _links(directory: CrmDirectory, rows: Sequence[Any], *, is_sent: bool) -> Sequence[Link]:
     """What settling the mail today would link it to: its author does not count where a user sent it under a foreign address."""
     ordered = sorted(rows, key=lambda row: (_ROLES[row.role], row.position))
-    people = [Participant(row.address, row.name) for row in ordered if not (is_sent and row.role == "from")]
+    people = [
+        Participant(row.address, row.name)
+        for row in ordered
+        if row.role != "from" or not is_sent or directory.is_internal(row.address)
+    ]
     return directory.links(people)

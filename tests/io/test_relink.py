@@ -190,3 +190,18 @@ def test_a_better_copy_takes_a_closed_deal_along(sales: Any, mail: Any) -> None:
     crm_import.import_csv(sales.database, "t1", crm(closed), sales.clock, replace=True)
     settle("bob@corp.example", "g2", "1")
     assert links(sales)["zoe"] == ZOE_O2_CLOSED
+
+
+def test_the_sender_of_sent_mail_is_on_the_mail(sales: Any, mail: Any) -> None:
+    """Of the deals of an account that of the user who wrote comes first, when the mail is stored and after any CRM change."""
+    hers = {"o1": "opportunity,o1,First,,,a1,u1,,2026-01-01,,,"}
+    crm_import.import_csv(sales.database, "t1", crm(hers), sales.clock)
+    directory = DatabaseDirectories(sales.database).directory("t1")
+    sender, to = Participant("alice@corp.example"), (Participant(PEOPLE["zoe"]),)
+    (claim,) = sales.claim(sales.add_mailbox("alice@corp.example"), ["g1"])
+    tied = directory.links([sender, *to])
+    sent = {"direction": "outbound", "sender": sender, "to": to, "cc": (), "links": tied}
+    sales.settlements.settle([mail(claim, 1, engagement_id="zoe", **sent)])
+    assert links(sales)["zoe"] == A1_BY_OTHER_OWNER | {("contact", "c1", True)}
+    assert relink.relink(sales.database, directory, sales.clock) == 0
+    assert links(sales)["zoe"] == A1_BY_OTHER_OWNER | {("contact", "c1", True)}
