@@ -6,6 +6,7 @@ Only what Elasticsearch has without plugins, scripts or licences is used.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,6 +44,10 @@ MAPPING: dict[str, Any] = {
 SEARCHED = ["subject^3", "text"]
 SEARCHED_BY_WORDS = [*SEARCHED, "people^2", "joined"]
 """Where a query that is taken apart at its punctuation can match."""
+MAX_EXPANSIONS = 1000
+"""So many words that begin so are looked at where the last word of a phrase is one; Elasticsearch's own limit is 50."""
+_ONE_TOKEN = re.compile(r"[^\W_\u2e80-\ua4cf\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]{1,255}")
+"""What the standard analyzer takes for one word: letters and digits, none of them of a script without spaces."""
 SHOWN = ["engagement_id", "sent_at", "direction", "subject", "sender"]
 
 
@@ -62,10 +67,7 @@ def search_body(team_id: str, query: SearchQuery) -> dict[str, Any]:
     must: list[dict[str, Any]] = []
     found_terms = search.terms(query.text)
     for term in found_terms:
-        how = "phrase_prefix" if term.prefix else "phrase"
-        asked = ((term.text, SEARCHED), (" ".join(search.words(term.text)), SEARCHED_BY_WORDS))
-        ways = [{"multi_match": {"query": text, "type": how, "fields": fields}} for text, fields in asked]
-        must.append({"dis_max": {"queries": ways}})
+        must.append({"dis_max": {"queries": _ways(term)}})
     who = search.person(query.person)
     if who is not None and who.address:
         filters.append({"term": {"addresses": who.address}})
@@ -91,6 +93,16 @@ def search_body(team_id: str, query: SearchQuery) -> dict[str, Any]:
     marks = {"pre_tags": [search.MARK_START], "post_tags": [search.MARK_END]}
     fields = {"subject": {"number_of_fragments": 0}, "text": {"number_of_fragments": 2, "fragment_size": 160}}
     return body | {"sort": ["_score", *newest], "track_scores": True, "highlight": {**marks, "fields": fields}}
+
+
+def _ways(term: search.Term) -> list[dict[str, Any]]:
+    """The queries by which `term` may be found: as it is written, and taken apart at its punctuation."""
+    by_words = " ".join(search.words(term.text))
+    if term.prefix and _ONE_TOKEN.fullmatch(by_words):  # no limit to how many words begin so, of all teams
+        return [{"multi_match": {"query": by_words, "type": "bool_prefix", "fields": SEARCHED_BY_WORDS}}]
+    how = {"type": "phrase_prefix", "max_expansions": MAX_EXPANSIONS} if term.prefix else {"type": "phrase"}
+    written = {"query": term.text, "type": "phrase_prefix" if term.prefix else "phrase", "fields": SEARCHED}
+    return [{"multi_match": written}, {"multi_match": {"query": by_words, "fields": SEARCHED_BY_WORDS, **how}}]
 
 
 def filtered(filters: list[dict[str, Any]], must: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:

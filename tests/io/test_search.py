@@ -69,6 +69,20 @@ class TestEveryIndex:
         search_index.refresh()
         assert found(search_index, text="renewal") == ["e1"]
 
+    def test_the_beginning_of_a_word_finds_all_that_begin_so(self, search_index):
+        """However many words do, and whosever mail they stand in; a phrase in Elasticsearch looks at fifty."""
+        for team in ("t1", "t0"):
+            search_index.put(
+                [entry(f"e{n:03d}", team_id=team, text=f"order con{n:03d}{team} a.b{n:03d}") for n in range(150)]
+            )
+        search_index.refresh()
+        everything = [f"e{n:03d}" for n in range(150)]
+        assert sorted(found(search_index, text="con*", limit=1000)) == everything
+        assert sorted(found(search_index, text="CON* nonsense*", limit=1000)) == []
+        assert sorted(found(search_index, text="order CON*", limit=1000)) == everything
+        assert sorted(found(search_index, text="a.b*", limit=1000)) == everything
+        assert found(search_index, text="con149*", limit=1000) == ["e149"]
+
     def test_delete_of_what_is_not_there_is_done_and_keeps_late_writes_out(self, search_index):
         assert search_index.put([IndexEntry("t1", "e9", 6)]) == [DONE]
         assert search_index.put([entry("e9", 5)]) == [STALE]
