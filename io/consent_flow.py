@@ -115,7 +115,7 @@ class SignIn:
         """Keep a refresh token that the user consented to, after a look at whose it is.
 
         Raises:
-            SignInError: it is another account's, or not good.
+            SignInError: it is another account's, or not good, or the CRM lists the user no more.
             UnknownMailboxError: there is no such mailbox.
         """
         self._connect(mailbox_id, "oauth", {"refresh_token": refresh_token, "scopes": list(scopes)}, actor, "granted")
@@ -132,6 +132,7 @@ class SignIn:
         mailbox = self._mailboxes.get(mailbox_id)
         if same_account(mailbox.address) not in {same_account(address) for address in listed}:
             self._refuse(mailbox_id, actor, "not listed", f"the admin did not list mailbox {mailbox_id}")
+        self._require_listed(mailbox, actor)
         self._connect(mailbox_id, "delegated", {"key_ref": key_ref, "subject": mailbox.address}, actor, "delegated")
 
     def disconnect(self, mailbox_id: str, actor: str) -> bool:
@@ -171,7 +172,6 @@ class SignIn:
 
     def _connect(self, mailbox_id: str, kind: Kind, values: dict[str, Any], actor: str, action: str) -> None:
         mailbox = self._mailboxes.get(mailbox_id)
-        self._require_listed(mailbox, actor)
         self._quota.debit(mailbox_id, self._quota.limits.profile, self._now())
         try:
             profile = self._accounts.gmail(kind, values).profile()
@@ -185,9 +185,13 @@ class SignIn:
                 mailbox_id, actor, f"another account{undone}",
                 "another Google account consented; sign in with the mailbox's own",
             )  # fmt: skip
-        self._database.transaction(
-            lambda connection: self._keep(connection, mailbox_id, kind, values, actor, action, profile)
-        )
+        try:
+            self._database.transaction(
+                lambda connection: self._keep(connection, mailbox_id, kind, values, actor, action, profile)
+            )
+        except mailboxes.NotListedError as error:  # since Google's page was opened
+            undone = self._undo(profile.address, values["refresh_token"]) if kind == "oauth" else ""
+            self._refuse(mailbox_id, actor, f"not listed{undone}", str(error))
 
     def _keep(
         self,
@@ -200,6 +204,7 @@ class SignIn:
         profile: Profile,
     ) -> None:
         mailbox = mailboxes.lock(self._database, connection, mailbox_id)
+        mailboxes.require_listed(connection, mailbox)
         held = schema.credential.c
         if connection.scalar(sa.select(held.kind).where(held.mailbox_id == mailbox_id)) != kind:
             mailboxes.end_credential(connection, mailbox, actor, self._now())  # a delegation does not replace a grant

@@ -56,7 +56,7 @@ class Change:
 class CrmImport:
     """What an import did, by table name; `version` is the CRM version afterwards.
 
-    turned_off: the mailboxes whose import is off since, for the file that is the whole CRM does not name their users.
+    turned_off: the mailboxes whose import and credential ended, for the file that is the whole CRM does not name their users.
     idle_domains: those of the file, of accounts and own, that nobody is recognised by, for others have addresses there, too.
     """
 
@@ -243,8 +243,9 @@ class _Import:
             self._changes["user"].changed += len(ids)
         boxes = mailboxes.Mailboxes(self._database, lambda: self._now)
         mailbox = schema.mailbox.c
+        connected = mailbox.id.in_(sa.select(schema.credential.c.mailbox_id))  # which a preview reads by, import or not
         query = sa.select(mailbox.id, mailbox.user_id).where(
-            mailbox.team_id == self._team_id, mailbox.import_on.is_(True)
+            mailbox.team_id == self._team_id, sa.or_(mailbox.import_on.is_(True), connected)
         )
         for found, user_id in self._connection.execute(query.order_by(mailbox.id)).all():
             if user_id not in named:

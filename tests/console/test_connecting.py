@@ -527,3 +527,27 @@ def test_an_audit_says_that_it_could_not_be_made(dealmail: Callable[..., Result]
     assert refused.exit_code == 1
     assert "1 of 1 mailboxes could not be audited" in refused.stderr
     assert "--repair" not in refused.stderr
+
+
+def held(database: Database) -> tuple[int, int]:
+    """Credentials in use, and ended ones that Google has not been told about."""
+    with database.reading() as connection:
+        use, ended = (
+            connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0
+            for table in (schema.credential, schema.ended_credential)
+        )
+    return use, ended
+
+
+def test_a_left_out_user_who_is_connected_and_off_is_not_looked_at_either(
+    sqlite_database: Database, at_gmail: Run, admin: SandboxClient, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "key.json").write_text(json.dumps(admin.service_account()))
+    assert at_gmail("connect", ALICE, "--delegated", str(tmp_path / "key.json")).exit_code == 0
+    assert at_gmail("preview", ALICE).exit_code == 0  # before import is turned on
+    file = tmp_path / "next.csv"
+    file.write_text(CRM.replace("u1,Alice", "u2,Bob").replace(ALICE, "bob@corp.example").replace(",u1,", ",u2,"))
+    told = at_gmail("crm", "import", str(file), "--replace")
+    assert told.exit_code == 0, told.output
+    assert held(sqlite_database) == (0, 0)
+    assert at_gmail("preview", ALICE).exit_code == 2

@@ -18,11 +18,13 @@ from dealmail.io import schema
 from dealmail.io.account_names import same_account
 from dealmail.io.audit import Audit
 from dealmail.io.consent_flow import SignIn, SignInError
+from dealmail.io.crm_import import import_csv
 from dealmail.io.erasure import Erasing, Erasure
 from dealmail.io.google_signin import missing_scopes
 from dealmail.io.opt_out import forget_opted_out
 from dealmail.io.quota import Quota
 from dealmail.io.vault import Digests, Vault
+from dealmail.transforms.errors import ConsentRevokedError
 
 SECONDS = dt.timedelta(seconds=20)
 
@@ -141,6 +143,29 @@ def test_the_admin_delegates_for_listed_users_only(gmails: Any, sign_in: Any, tm
         assert actions(gmails, bob)[-1] == ("refused", "AdminPolicyError")
     finally:
         gmails.client.call("delegation", scopes=["https://www.googleapis.com/auth/gmail.readonly"])
+
+
+def test_a_user_whom_the_admin_leaves_out_meanwhile_is_not_connected(
+    gmails: Any, sign_in: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Just while Google is asked whose consent it is."""
+    alice = add(gmails, "alice")
+    token, ask = gmails.client.grant(gmails.address(alice)), sign_in._accounts.gmail
+    user = {"team_id": "t1", "id": "u1", "name": "Alice"}
+    gmails.database.transaction(lambda c: c.execute(sa.insert(schema.user), [user]))
+
+    def leave_out(*who: Any) -> Any:
+        others = "kind,id,name,address\nuser,u2,Bob,bob@corp.example\n"
+        import_csv(gmails.database, "t1", others, gmails.clock, replace=True)
+        return ask(*who)
+
+    monkeypatch.setattr(sign_in._accounts, "gmail", leave_out)
+    with pytest.raises(SignInError, match="lists the user of mailbox"):
+        sign_in.grant(alice, token, [], "alice")
+    assert stored(gmails) == []
+    assert actions(gmails, alice) == [("refused", "not listed")]
+    with pytest.raises(ConsentRevokedError):
+        ask("oauth", {"refresh_token": token}).profile()
 
 
 def test_off_stops_writes_in_flight_watch_and_token(gmails: Any, sign_in: Any) -> None:
