@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..io.consent_flow import SignIn
     from ..io.database import Database
     from ..io.google_signin import GoogleSettings
-    from ..io.mailboxes import Mailboxes, MailboxRow
+    from ..io.mailboxes import MailboxRow
     from ..io.vault import Vault
 
 
@@ -182,35 +182,56 @@ def import_(settings: Settings, switch: str, address: str) -> None:
             if row.state == "consent_wanted":
                 click.echo(f"Now sign in at Google: `dealmail connect {row.address}`.")
             return
-        _disconnect(open_sign_in(settings, database), boxes, mailbox_named(database, team_id, address)["id"])
+        google_settings(settings)  # a wrong one is told before anything is done
+        box = mailbox_named(database, team_id, address)["id"]
+        boxes.turn_off(box, this_person())  # by itself: off waits for no key
+        _disconnect(_sign_in_or_why(settings, database), database, box)
 
 
 def forget_at_google(settings: Settings, database: Database, team_id: str, turned_off: Sequence[str]) -> None:
     """For mailboxes whose import a CRM file has turned off or given to another user: what `dealmail import off` does besides."""
-    from ..io.endings import Endings, waiting
+    from ..io.endings import waiting
     from ..io.mailboxes import Mailboxes
-    from ..io.quota import Quota, kept_limits
 
     boxes = Mailboxes(database, utc_now)
     for mailbox in turned_off:
         click.echo(f"{boxes.get(mailbox).address}: the file does not name its user.")
-    if turned_off:
-        sign_in = open_sign_in(settings, database)
-        for mailbox in turned_off:
-            _disconnect(sign_in, boxes, mailbox)
-    if left := waiting(database, team_id=team_id):
-        quota = Quota(database, kept_limits(database))
-        endings = Endings(database, open_vault(settings), google_settings(settings), quota, utc_now)
-        for ending in left:
-            endings.finish(ending)
+    if not turned_off and not waiting(database, team_id=team_id):
+        return
+    teller = _sign_in_or_why(settings, database)
+    for mailbox in turned_off:
+        _disconnect(teller, database, mailbox)
+    if not isinstance(teller, str):
+        teller.finish(waiting(database, team_id=team_id))
 
 
-def _disconnect(sign_in: SignIn, boxes: Mailboxes, mailbox: str) -> None:
-    is_told = sign_in.disconnect(mailbox, this_person())
+def _sign_in_or_why(settings: Settings, database: Database) -> SignIn | str:
+    """What tells Google of ends; or, where the tokens' key is not at hand, why not: then the job does it, which has the key."""
+    from ..io.secret_refs import SecretNotFoundError
+    from ..io.vault import VaultError
+
+    try:
+        return open_sign_in(settings, database)
+    except (SecretNotFoundError, VaultError) as error:
+        return str(error)
+
+
+def _disconnect(teller: SignIn | str, database: Database, mailbox: str) -> None:
+    from ..io import opt_out
+    from ..io.endings import waiting
+    from ..io.mailboxes import Mailboxes
+
+    boxes, why = Mailboxes(database, utc_now), ""
+    if isinstance(teller, str):
+        opt_out.forget_copies(database, mailbox, utc_now)
+        is_told, why = not waiting(database, mailbox_id=mailbox), f" ({teller})"
+    else:
+        is_told = teller.disconnect(mailbox, this_person())
     click.echo(f"Import of {boxes.get(mailbox).address} is off: nothing more is read or written.")
     if not is_told:
         click.echo(
-            "Google cannot be told now; the job stops the watch and revokes the token as soon as it can.", err=True
+            f"Google cannot be told now or from here{why}; the job stops the watch and revokes the token as soon as it can.",
+            err=True,
         )
     for last in boxes.consents(mailbox)[-1:]:
         if last.action == "revoked" and last.detail:

@@ -81,8 +81,7 @@ class SignIn:
         """
         mailbox = self._mailboxes.get(mailbox_id)
         self._require_listed(mailbox, actor)
-        for ending in waiting(self._database, mailbox_id=mailbox_id):
-            self._endings.finish(ending)  # before the new consent, which a later revocation would take along
+        self.finish(waiting(self._database, mailbox_id=mailbox_id))  # before the new consent, which it would take along
         client_id, client_secret = self._settings.client()
         config = {
             "installed": {
@@ -138,7 +137,7 @@ class SignIn:
     def disconnect(self, mailbox_id: str, actor: str) -> bool:
         """Import off, at once; then the watch is stopped and the token revoked at Google and removed here (see `Endings.finish`).
 
-        False: Google cannot be asked now, so the job does it later, as it does where this process dies. Where the team's policy is on_opt_out =
+        False: Google cannot be told now, or not with this key, so the job does it later, as it does where this process dies. Where the team's policy is on_opt_out =
         erase, this mailbox's copies go too; they are read again should the user ever come back.
 
         Raises:
@@ -146,8 +145,17 @@ class SignIn:
             StoreUnavailableError: the database cannot be reached.
         """
         self._mailboxes.turn_off(mailbox_id, actor)
-        told = [self._endings.finish(ending) for ending in waiting(self._database, mailbox_id=mailbox_id)]
+        is_told = self.finish(waiting(self._database, mailbox_id=mailbox_id))
         opt_out.forget_copies(self._database, mailbox_id, self._now)
+        return is_told
+
+    def finish(self, ended: Sequence[int]) -> bool:
+        """Tell Google of all these endings; False: of some it cannot be told now, and the job does it (see `Endings.finish`).
+
+        Raises:
+            StoreUnavailableError: the database cannot be reached.
+        """
+        told = [self._endings.finish(one) for one in ended]
         return all(told)
 
     def _fetch_token(self, flow: Flow, answer: str, mailbox_id: str, actor: str) -> dict[str, Any]:

@@ -22,10 +22,13 @@ from .google_signin import GmailAccounts, GoogleSettings, Kind
 from .ledger import When, passed
 from .mailboxes import FAR, MailboxRow
 from .quota import Quota
+from .secret_refs import SecretNotFoundError
 from .vault import Vault, VaultError
 
 GRACE: Final = dt.timedelta(minutes=1)
 """So long a credential that has just ended is left to whoever ended it."""
+PATIENCE: Final = dt.timedelta(hours=1)
+"""So long a token is not revoked because Gmail cannot be asked whose it is, or to stop the watch; then it is all the same."""
 _ended = schema.ended_credential.c
 
 
@@ -55,14 +58,20 @@ class Endings:
     """Finishes at Google what has ended here."""
 
     def __init__(
-        self, database: Database, vault: Vault, settings: GoogleSettings, quota: Quota, now: Callable[[], dt.datetime]
-    ) -> None:
-        """`quota` is debited for what is asked of Gmail."""
+        self, database: Database, vault: Vault, settings: GoogleSettings, quota: Quota, now: Callable[[], dt.datetime], *,
+        gives_up: bool = False,
+    ) -> None:  # fmt: skip
+        """`quota` is debited for what is asked of Gmail.
+
+        gives_up: whether a token that cannot be opened, or a secret that cannot be read, is lost for good. It is where the job does
+        not have it, by which mailboxes are read; who else finishes may just have been given another key.
+        """
         self._database = database
         self._vault = vault
         self._settings = settings
         self._quota = quota
         self._now = now
+        self._gives_up = gives_up
         self._accounts = GmailAccounts(database, vault, settings, now)
 
     def finish(self, ending: int) -> bool:
@@ -95,14 +104,19 @@ class Endings:
         try:
             values = self._vault.open(mailbox.id, row.ciphertext)
         except VaultError as error:
-            return [f"not revoked at Google: {type(error).__name__}"], True
-        is_read, is_granted = self._uses(mailbox.address, *self._address_at_google(mailbox, row.kind, values))
+            return [f"not revoked at Google: {type(error).__name__}"], self._gives_up
+        addresses, silent = self._address_at_google(mailbox, row.kind, values)
+        if silent is not None and self._waits_for(silent, row.ended_at):
+            return [], False
+        is_read, is_granted = self._uses(mailbox.address, *addresses)
         detail, is_over = [], True
         if not is_read:
             self._quota.debit(mailbox.id, self._quota.limits.stop, self._now())
             try:
                 self._accounts.gmail(row.kind, values).stop()
             except DealmailError as error:
+                if self._waits_for(error, row.ended_at):
+                    return [], False
                 detail.append(f"watch not stopped: {type(error).__name__}")
                 is_over = not isinstance(error, TransientError)
         if row.kind == "oauth" and not is_granted:
@@ -119,13 +133,22 @@ class Endings:
         _, is_granted = self._uses(address)
         return "" if is_granted else revoke(self._settings, refresh_token)[0]
 
-    def _address_at_google(self, mailbox: MailboxRow, kind: Kind, values: dict[str, Any]) -> list[str]:
-        """What the account is called now: it may have been renamed since, and connected under its new address. [] where it cannot say."""
+    def _waits_for(self, error: DealmailError, ended_at: dt.datetime) -> bool:
+        """Whether all is left for later because of `error`: with a token that has been revoked Gmail cannot be asked any more."""
+        is_passing = isinstance(error, TransientError) or (
+            isinstance(error, SecretNotFoundError) and not self._gives_up
+        )
+        return is_passing and abs(self._now() - ended_at) < PATIENCE
+
+    def _address_at_google(
+        self, mailbox: MailboxRow, kind: Kind, values: dict[str, Any]
+    ) -> tuple[list[str], DealmailError | None]:
+        """What the account is called now: it may have been renamed, and connected under its new address. [] and why where it cannot say."""
         self._quota.debit(mailbox.id, self._quota.limits.profile, self._now())
         try:
-            return [self._accounts.gmail(kind, values).profile().address]
-        except DealmailError:
-            return []
+            return [self._accounts.gmail(kind, values).profile().address], None
+        except DealmailError as error:
+            return [], error
 
     def _uses(self, *addresses: str) -> tuple[bool, bool]:
         """Whether any mailbox reads the Google account of these addresses now, and whether one holds a consent of its user."""

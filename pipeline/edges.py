@@ -114,7 +114,7 @@ class OpenEdges:
     def endings(self) -> Endings:
         """What is left to do at Google for consents that have ended."""
         quota = Quota(self.database, self._options.quota)
-        return Endings(self.database, Vault(self.keys), self._google, quota, utc_now)
+        return Endings(self.database, Vault(self.keys), self._google, quota, utc_now, gives_up=True)
 
     @property
     def _google(self) -> GoogleSettings:

@@ -551,3 +551,25 @@ def test_a_left_out_user_who_is_connected_and_off_is_not_looked_at_either(
     assert told.exit_code == 0, told.output
     assert held(sqlite_database) == (0, 0)
     assert at_gmail("preview", ALICE).exit_code == 2
+
+
+@pytest.mark.parametrize("key", ["env:NOT_SET_ANYWHERE", "file:{}/another.key"])
+def test_off_holds_without_the_tokens_key_and_leaves_google_to_the_job(
+    sqlite_database: Database, connected: Run, tmp_path: pathlib.Path, key: str
+) -> None:
+    (tmp_path / "another.key").write_text("another-key-that-sealed-nothing")
+    told = connected("--token-key", key.format(tmp_path), "import", "off", ALICE)
+    assert (told.exit_code, states(sqlite_database)) == (0, {ALICE: "paused"}), told.output
+    assert "the job stops the watch" in told.stderr
+    assert held(sqlite_database) == (0, 1)
+
+
+def test_a_crm_file_is_imported_to_its_end_without_the_tokens_key(
+    sqlite_database: Database, connected: Run, tmp_path: pathlib.Path
+) -> None:
+    file = tmp_path / "next.csv"
+    file.write_text(CRM.replace("u1,Alice", "u2,Bob").replace(ALICE, "bob@corp.example").replace(",u1,", ",u2,"))
+    told = connected("--token-key", "env:NOT_SET_ANYWHERE", "crm", "import", str(file), "--replace")
+    assert (told.exit_code, states(sqlite_database)) == (0, {ALICE: "paused"}), told.output
+    assert "contact: 1 (0 new, 0 changed)" in told.stdout
+    assert held(sqlite_database) == (0, 1)

@@ -19,6 +19,7 @@ from dealmail.io.account_names import same_account
 from dealmail.io.audit import Audit
 from dealmail.io.consent_flow import SignIn, SignInError
 from dealmail.io.crm_import import import_csv
+from dealmail.io.endings import Endings, waiting
 from dealmail.io.erasure import Erasing, Erasure
 from dealmail.io.google_signin import missing_scopes
 from dealmail.io.opt_out import forget_opted_out
@@ -222,10 +223,11 @@ def test_accounts_compare_as_google_compares_them() -> None:
 
 def test_off_forgets_the_token_even_where_its_key_is_lost(gmails: Any) -> None:
     alice = gmails.connect("alice")
-    SignIn(gmails.database, Vault((b"a key that never sealed it",)), gmails.settings, gmails.clock).disconnect(
-        alice, "alice"
-    )
-    assert stored(gmails) == []
+    gmails.mailboxes.turn_off(alice, "alice")
+    lost, quota = Vault((b"a key that never sealed it",)), Quota(gmails.database)
+    job = Endings(gmails.database, lost, gmails.settings, quota, gmails.clock, gives_up=True)
+    assert [job.finish(one) for one in waiting(gmails.database, mailbox_id=alice)] == [True]
+    assert stored(gmails) == waiting(gmails.database, mailbox_id=alice) == []
     assert actions(gmails, alice)[-1] == ("revoked", "not revoked at Google: VaultError")
 
 

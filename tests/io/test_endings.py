@@ -59,7 +59,7 @@ def held(gmails: Any) -> tuple[int, int]:
 def chore(gmails: Any, **settings: Any) -> list[bool]:
     """What the job does of it now and then."""
     google = dataclasses.replace(gmails.settings, **settings)
-    finisher = Endings(gmails.database, gmails.vault, google, Quota(gmails.database), gmails.clock)
+    finisher = Endings(gmails.database, gmails.vault, google, Quota(gmails.database), gmails.clock, gives_up=True)
     return [finisher.finish(one) for one in endings.left_over(gmails.database, gmails.clock())]
 
 
@@ -137,6 +137,43 @@ def test_while_google_cannot_be_told_it_is_tried_again(gmails: Any) -> None:
     assert chore(gmails) == [True]
     assert (is_watched(gmails, alice), works(gmails, token), held(gmails)) == (False, False, (0, 0))
     assert [entry.action for entry in gmails.mailboxes.consents(alice)] == ["import_on", "import_off", "revoked"]
+
+
+def test_a_token_is_not_revoked_before_its_watch_is_stopped(gmails: Any, sign_in: SignIn) -> None:
+    alice, token = watched(gmails)
+    gmails.client.set_faults({"503": 1, "methods": ["stop"]})
+    assert not sign_in.disconnect(alice, "alice")
+    assert (is_watched(gmails, alice), works(gmails, token), held(gmails)) == (True, True, (0, 1))
+    gmails.client.set_faults()
+    gmails.advance(minutes=2)
+    assert chore(gmails) == [True]
+    assert (is_watched(gmails, alice), works(gmails, token), held(gmails)) == (False, False, (0, 0))
+    assert last(gmails, alice) == ("revoked", "alice", "")
+
+
+def test_a_watch_that_cannot_be_stopped_holds_up_its_tokens_end_for_an_hour_and_no_longer(
+    gmails: Any, sign_in: SignIn
+) -> None:
+    alice, token = watched(gmails)
+    gmails.client.set_faults({"503": 1, "methods": ["stop"]})
+    assert not sign_in.disconnect(alice, "alice")
+    gmails.advance(minutes=61)
+    assert chore(gmails) == [True]
+    assert (works(gmails, token), held(gmails)) == (False, (0, 0))
+    assert last(gmails, alice) == ("revoked", "alice", "watch not stopped: GmailUnavailableError")
+
+
+def test_without_the_key_or_the_client_of_the_job_the_end_is_left_to_it(gmails: Any) -> None:
+    """A console may have been given others; what the job cannot open either is lost."""
+    alice, token = watched(gmails)
+    another = Vault((b"a key that never sealed it",))
+    assert not SignIn(gmails.database, another, gmails.settings, gmails.clock).disconnect(alice, "alice")
+    nowhere = dataclasses.replace(gmails.settings, client_ref="file:/nowhere")
+    assert not SignIn(gmails.database, gmails.vault, nowhere, gmails.clock).disconnect(alice, "alice")
+    assert (is_watched(gmails, alice), works(gmails, token), held(gmails)) == (True, True, (0, 1))
+    gmails.advance(minutes=2)
+    assert chore(gmails) == [True]
+    assert (is_watched(gmails, alice), works(gmails, token), held(gmails)) == (False, False, (0, 0))
 
 
 def test_two_that_finish_one_ending_log_it_once(gmails: Any) -> None:
@@ -236,6 +273,10 @@ def test_the_end_of_an_old_address_ends_nothing_of_the_account_under_its_new_one
     old = gmails.mailboxes.add("t1", "u1", f"before-{gmails.address(new)}").id
     gmails.grant(old, gmails.client.grant(gmails.address(new)))
     gmails.mailboxes.turn_on(old, "alice")
+    gmails.client.set_faults({"503": 1, "methods": ["getProfile"]})  # which cannot be asked for a moment
+    assert not sign_in.disconnect(old, "alice")
+    gmails.client.set_faults()
+    assert works(gmails, token)
     assert sign_in.disconnect(old, "alice")
     assert (is_watched(gmails, new), works(gmails, token)) == (True, True)
     assert sign_in.disconnect(new, "alice")

@@ -514,6 +514,7 @@ GMAIL_CALLS: dict[str, Callable[[Any, str, str], Any]] = {
         g.mailboxes.turn_off(box, "me"), endings.waiting(g.database, team_id=me), endings.waiting(g.database, mailbox_id=box)
     ),
     "consent_flow.SignIn.disconnect": lambda g, me, box: _sign_in(g).disconnect(box, "me"),
+    "consent_flow.SignIn.finish": lambda g, me, box: _sign_in(g).finish(endings.waiting(g.database, mailbox_id=box)),
     "consent_flow.SignIn.grant": lambda g, me, box: _refused(
         lambda: _sign_in(g).grant(box, g.client.grant(g.address(box)), ["https://www.googleapis.com/auth/gmail.readonly"], "me")
     ),
