@@ -36,7 +36,7 @@ CHUNK_BYTES = 5_000_000
 PAGE = 1000
 PATIENCE_S = 60.0
 REBUILD_HOURS = 24
-"""What began to be filled earlier was left behind by a rebuild that was killed; the next one removes it."""
+"""What began to be filled earlier was left behind by a rebuild that was killed; the next one removes it, or `compact`."""
 READ_ATTEMPTS = 4
 GC_DELETES = "1h"
 """How long the index remembers a delete's version. Elasticsearch's own 60 s are less than a stalled worker may take."""
@@ -47,6 +47,11 @@ LEASES_WAIT = 120
 def _filling(name: str) -> str:
     """The alias by which an index is written while it is being rebuilt; it goes when the index is dropped or done."""
     return f"{name}-filling"
+
+
+def _may_be_filled(name: str) -> bool:
+    """Whether a real index is so young that a rebuild may be filling it."""
+    return int(name.rpartition("-")[2]) > (time.time() - REBUILD_HOURS * 3600) * 1_000_000
 
 
 def _failed(error: IndexUnavailableError) -> list[Outcome]:
@@ -195,7 +200,8 @@ class ElasticsearchIndex:
         """Rewrite every segment that holds deleted documents, and give the old files and the log back. Takes half a minute.
 
         Elasticsearch keeps deleted documents, merged or not, for copies that may come back ("history retention leases",
-        12 hours); so the leases are let run out first. A copy that was away meanwhile is then copied as a whole.
+        12 hours); so the leases are let run out first. A copy that was away meanwhile is then copied as a whole. What a killed
+        rebuild left behind is removed, for no delete reaches it any more.
 
         Raises:
             StoreUnavailableError: no answer, or the leases did not run out within LEASES_WAIT; `rebuilding` is the way then.
@@ -203,6 +209,9 @@ class ElasticsearchIndex:
         client = self._client.options(request_timeout=3600)
         period = "index.soft_deletes.retention_lease.period"
         with translated():
+            for left, aliases in self._real().items():
+                if self._spec.index not in aliases and not _may_be_filled(left):
+                    client.indices.delete(index=left, ignore_unavailable=True)
             newest = max((at for at, _ in self._history()), default=-1)
             client.indices.put_settings(index=self._target, settings={period: "1s"})
         try:
@@ -268,12 +277,11 @@ class ElasticsearchIndex:
 
     def _filling(self) -> list[str]:
         """The aliases of indexes that a rebuild is filling now."""
-        begun_after = (time.time() - REBUILD_HOURS * 3600) * 1_000_000
         try:
             found = [name for name, aliases in self._real().items() if _filling(name) in aliases]
         except StoreUnavailableError as error:
             raise IndexUnavailableError(str(error)) from None
-        return [_filling(name) for name in found if int(name.rpartition("-")[2]) > begun_after]
+        return [_filling(name) for name in found if _may_be_filled(name)]
 
     # --- reading -------------------------------------------------------------------------------------------------------
     def search(self, team_id: str, query: SearchQuery) -> list[Hit]:

@@ -308,6 +308,21 @@ def test_what_a_killed_rebuild_left_costs_no_second_write_for_ever(index, client
     client.indices.delete(index=left)
 
 
+@pytest.mark.slow  # it waits for a timer of Elasticsearch's own
+def test_what_a_killed_rebuild_left_keeps_no_erased_mail(index, client):
+    """No delete reaches it any more, so it goes with the bytes of what was deleted; a rebuild that may be under way goes on."""
+    left = "fault-1700000000000000"
+    client.indices.create(index=left, mappings=elasticsearch_documents.MAPPING, aliases={f"{left}-filling": {}})
+    client.index(index=left, id="1", document=elasticsearch_documents.source(entry(1).document))
+    index.put([entry(1)])
+    with index.rebuilding() as fresh:
+        fresh.put([entry(1)])
+        index.put([IndexEntry("t1", entry(1).engagement_id, 2)])
+        index.compact()
+        assert not client.indices.exists(index=left)
+    assert list(index.scan()) == []
+
+
 def test_index_in_the_aliass_place_is_said(server, client):
     client.indices.create(index="taken")
     try:
