@@ -120,14 +120,10 @@ class _Import:
         self._database.upsert(self._connection, schema.team, [row], ["name"] if team_name else ["id"])
         chosen = sa.select(team.crm_version).where(team.id == self._team_id).with_for_update()
         version = self._connection.execute(chosen).scalar_one()
-        self._read(text)
+        self._read(text, replace=replace)
         if self._problems:
             raise CrmFileError([f"line {line}, {what}" for line, what in sorted(self._problems)])
         if replace:
-            if not any(self._keys.values()):  # an export that failed, and no wish to lose every customer
-                raise CrmFileError(["it names nothing, and to replace the CRM by it would remove everybody"])
-            for table in _TABLES:
-                self._remove_absent(table)
             self._turn_off_absent()
         done = CrmImport(self._changes, version, tuple(self._turned_off), self._idle_domains())
         if not done.is_change:
@@ -143,7 +139,7 @@ class _Import:
         idle.update(domain for (domain,) in self._keys[schema.own_domain] if not can_be_own(domain))
         return tuple(sorted(idle))
 
-    def _read(self, text: str) -> None:
+    def _read(self, text: str, *, replace: bool) -> None:
         deals: list[tuple[int, Row]] = []
         waiting: dict[sa.Table, dict[Key, Row]] = defaultdict(dict)
         is_whole = True
@@ -169,6 +165,11 @@ class _Import:
             self._merge(table, left)
         if not is_whole:  # what it names cannot be told
             return
+        if replace and any(self._keys.values()):  # before what the file refers to is looked for
+            for table in _TABLES:
+                self._remove_absent(table)
+        elif replace and not self._problems:  # an export that failed, and no wish to lose every customer
+            raise CrmFileError(["it names nothing, and to replace the CRM by it would remove everybody"])
         self._resolve_owners(deals)
         self._check_references()
         if self._problems:

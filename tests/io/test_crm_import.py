@@ -94,6 +94,31 @@ def test_replace_removes_what_is_absent_and_only_there(sales: Any) -> None:
     assert [len(rows[name]) for name in ("user", "user_address", "lead", "blocked")] == [1, 2, 1, 2]
 
 
+def test_a_file_that_replaces_the_crm_refers_to_nothing_that_it_removes(sales: Any) -> None:
+    """An export of accounts that failed must not leave contacts and deals of accounts that are gone."""
+    load(sales, FILE)
+    before = sales.dump(*CRM)
+    kept = [
+        line for line in FILE.splitlines(keepends=True) if not line.startswith(("account,", "user", "account_domain,"))
+    ]
+    with pytest.raises(CrmFileError) as caught:
+        load(sales, "".join(kept), replace=True)
+    assert str(caught.value).splitlines()[1:] == [
+        "line 3, column account_id: no such account",
+        "line 5, column account_id: no such account",
+        "line 5, column owner: no such user",
+        "line 6, column account_id: no such account",
+        "line 6, column owner: no such user",
+        "line 8, column user_id: no such user",
+    ]
+    assert sales.dump(*CRM) == before
+    live_box(sales)  # a user with a mailbox stays
+    with pytest.raises(CrmFileError) as caught:
+        load(sales, "".join(kept), replace=True)
+    assert not [problem for problem in caught.value.problems if "user" in problem]
+    assert load(sales, "".join(kept)).is_change is False
+
+
 def test_names_are_one_line_of_text_and_ids_are_printable(sales: Any) -> None:
     """A lead's name and company are what a stranger typed into a form."""
     load(
