@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ..transforms.addresses import parse_addresses
 from ..transforms.blocklist import is_wildcard, normal_pattern
 from ..transforms.charsets import clean_text
 from ..transforms.domains import crm_address, crm_domain
@@ -25,6 +26,8 @@ COLUMNS = (
 MAX_PROBLEMS = 20
 _ID = 64
 _NAME = 255
+_NO_DOMAIN = re.compile(r"[\s,;|<>()\"]")
+"""What stands beside a domain, or between two of them, and in none."""
 _TRUE = frozenset({"true", "yes", "1", "open", "y", "t"})
 _FALSE = frozenset({"false", "no", "0", "closed", "n", "f"})
 
@@ -132,7 +135,7 @@ def _id(values: _Cells, column: str, *, needed: bool = True) -> str | None:
 
 def _address(values: _Cells) -> str | None:
     found = crm_address(values.get("address", ""))
-    if "@" not in found.strip("@") or len(found) > schema.ADDRESS:
+    if not _is_address(found) or len(found) > schema.ADDRESS:
         values.bad(
             "address", "empty, an e-mail address is needed" if not values.get("address") else "no e-mail address"
         )
@@ -140,9 +143,14 @@ def _address(values: _Cells) -> str | None:
     return found
 
 
+def _is_address(text: str) -> bool:
+    """Whether a field of a mail can name just this normalized address: what is no such thing would match nobody."""
+    return [one.address for one in parse_addresses(text)] == [text]
+
+
 def _domain(values: _Cells, text: str) -> str | None:
     found = crm_domain(text)
-    if "." not in found.strip(".") or len(found) > 255 or re.search(r"[\s,;]", found):
+    if "." not in found.strip(".") or len(found) > 255 or _NO_DOMAIN.search(found):
         values.bad("domain", "no domain" if text else "empty, a domain is needed")
         return None
     return found
@@ -249,9 +257,15 @@ def _blocked(values: _Cells) -> list[Row]:
         values.bad("pattern", "empty, an address, a domain or a wildcard is needed")
     elif not normal and is_wildcard(pattern) and not pattern.isascii() and not re.search(r"\s", pattern):
         values.bad("pattern", "a wildcard inside an international label; write the label out, or its xn-- form")
-    elif not normal or max(len(pattern), len(normal)) > schema.ADDRESS or re.search(r"\s", pattern):
+    elif not _is_pattern(normal) or max(len(pattern), len(normal)) > schema.ADDRESS:
         values.bad("pattern", "no address, domain or wildcard")
     return [(schema.blocked, {"pattern": normal, "user_id": _id(values, "user_id", needed=False) or ""})]
+
+
+def _is_pattern(normal: str) -> bool:
+    if "@" in normal and not is_wildcard(normal):
+        return _is_address(normal)
+    return bool(normal) and not _NO_DOMAIN.search(normal)
 
 
 _KINDS: dict[str, Callable[[_Cells], list[Row]]] = {

@@ -210,6 +210,21 @@ def test_a_block_is_stored_as_it_is_compared(sales: Any) -> None:
     ]
 
 
+@pytest.mark.parametrize("several", ["{0};{1}", "{0},{1}", "{0}|{1}", "<{0}>", "{0};"])
+@pytest.mark.parametrize(("one", "other"), [("a@rival.example", "b@rival.example"), ("rival.example", "other.example")])
+def test_a_cell_of_one_address_or_domain_takes_no_several(sales: Any, one: str, other: str, several: str) -> None:
+    """What no mail can name would be stored, and match, or block, nobody."""
+    cell = several.format(one, other)
+    kinds = ["blocked"] if "@" in one else ["blocked", "own_domain", "account_domain"]
+    text = "".join(f'{kind}\ta1\ta1\t\t"{cell}"\t"{cell}"\n' for kind in kinds)
+    people = "".join(f'{kind}\tp1\t\t"{cell}"\n' for kind in ("user", "contact", "lead") if "@" in one)
+    with pytest.raises(CrmFileError) as caught:
+        load(sales, "kind\tid\taccount_id\taddress\tdomain\tpattern\naccount\ta1\n" + text + people)
+    columns = ["pattern"] + ["domain"] * (len(kinds) - 1) + ["address"] * people.count("\n")
+    assert [problem.split(":")[0].split()[-1] for problem in caught.value.problems] == columns
+    assert load(sales, f"kind,pattern\nblocked,{one}\nblocked,*@{other}\nblocked,o'brien@x.example\n").is_change
+
+
 def test_a_quotation_mark_that_is_not_closed_swallows_no_lines(sales: Any) -> None:
     text = 'kind,id,name\nuser,u1,Alice\nuser,u2,"Bob\nuser,u3,Eve\n'
     with pytest.raises(CrmFileError, match=r"line 3, a quotation mark is opened and not closed"):
