@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ..transforms.claim_messages import net_changes
+from ..transforms.claim_messages import CRM_RULES, SCORED_RULES, net_changes
 from ..transforms.errors import HistoryExpiredError
 from ..transforms.records import DueMailbox
 from . import listings, mailboxes, schema, search_plan, watch
@@ -20,7 +20,7 @@ from .claim_settings import ClaimSettings
 from .database import Database
 from .gmail import Gmail
 from .ledger import Ledger
-from .ledger_changes import apply, reopen_before_window, reopen_personal
+from .ledger_changes import apply, reopen_before_window, reopen_by_crm, reopen_personal
 from .mailboxes import MailboxRow
 from .poll_times import next_poll
 
@@ -68,6 +68,8 @@ class HistoryReading:
                 next_poll_at=next_poll(mailbox.id, now, self._settings.poll_interval),
             )  # fmt: skip
             reopen_personal(connection, moved, now)
+            if mailbox.window_from is None:  # it became another user's: no look back has reached it since
+                reopen_by_crm(connection, moved, sorted(CRM_RULES | SCORED_RULES), now)
             if self._settings.search_plan:
                 listings.start(connection, moved, "plan", window_from, now)
             else:

@@ -146,6 +146,26 @@ def test_a_mailbox_that_rests_looks_at_the_unblocked_once_it_is_back(team: Team)
     assert team.sync() == {mail: "customer"}
 
 
+@pytest.mark.parametrize("when", ["before", "with", "after"])
+def test_a_mailbox_that_becomes_another_users_finds_whom_the_crm_learned_of_meanwhile(team: Team, when: str) -> None:
+    """It has no window then, so no look back reaches it; and one that was under way ends with the former user's reading."""
+    gmails, address = team.gmails, team.gmails.address(team.box)
+    late, ticket, stranger = team.deliver(), team.ticket(), team.deliver(From="eve@stranger.example")
+    before = {late: "crm.no_match", ticket: "automated.transactional", stranger: "crm.no_match"}
+    assert team.sync() == before
+    named = "account,a2,,new.example\ncontact,c1,support@acme.example,\n"
+    handover = f"kind,id,address,domain\nuser,u2,bob@{gmails.domain},\nuser,u2,{address},\n"
+    if when == "before":
+        team.load("kind,id,address,domain\n" + named)
+    team.load(handover + (named if when == "with" else ""))
+    assert (gmails.row(team.box).user_id, gmails.row(team.box).window_from) == ("u2", None)
+    if when == "after":
+        team.load("kind,id,address,domain\n" + named)
+    team.come_back()
+    assert team.sync() == before | {late: "customer", ticket: "customer"}
+    assert contexts(gmails) == []
+
+
 def contexts(gmails: Any) -> list[Any]:
     return list(gmails.sales.dump(schema.message_context)["message_context"])
 
