@@ -34,7 +34,7 @@ def apply(
     for change in changes:
         action, rule = decide_change(change, rows.get(change.gmail_id), settings)
         by_action.setdefault(action, {})[change.gmail_id] = rule or ""
-    ledger.add_pending(connection, mailbox, list(by_action.get("insert", {})), "live", now)
+    ledger.add_pending(connection, mailbox, [*by_action.get("insert", {}), *by_action.get("reread", {})], "live", now)
     void = [*by_action.get("reread", {}), *by_action.get("drop", {})]
     set_rows(connection, mailbox, void, lease=None, lease_until=None)
     labelled = {**by_action.get("insert_dropped", {}), **by_action.get("drop", {})}

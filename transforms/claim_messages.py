@@ -74,9 +74,9 @@ class NetChange:
 Action = Literal["nothing", "insert", "insert_dropped", "drop", "shut", "reopen", "reread", "gone", "remove"]
 """What the ledger does about a change.
 
-insert: a new pending row. insert_dropped, drop: decided by its label, unread. shut: what the CRM's state kept out is now kept out by its
-label, so that it is judged anew when that goes. reopen: a decided row is pending again.
-reread: a pending row loses its lease, so that a reading from before the change is not settled. gone: decided as deleted.
+insert: a new pending row, or a pending one goes live. insert_dropped, drop: decided by its label, unread. shut: what the CRM's state
+kept out is now kept out by its label, so that it is judged anew when that goes. reopen: a decided row is pending again.
+reread: a pending row loses its lease, so that a reading from before the change is not settled, and goes live. gone: decided as deleted.
 remove: this mailbox's imported copy goes, and the row says by which rule.
 """
 
@@ -146,7 +146,9 @@ def decide_change(change: NetChange, row: LedgerRow | None, settings: TeamSettin
     if row.pending:
         if rule:
             return "drop", rule
-        return ("reread", None) if change.opened else ("nothing", None)
+        if change.opened:
+            return "reread", None
+        return ("insert", None) if change.added else ("nothing", None)  # a walk may have found it first, as old mail
     if row.outcome == "imported":
         removed = (rule == LABEL_TRASH and settings.on_trash == "remove") or (
             rule == LABEL_SPAM and settings.on_spam == "remove"

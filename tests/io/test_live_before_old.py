@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from dealmail.io import schema
+from dealmail.io import listings, schema
 from dealmail.io.poll_times import POLL_SLOTS, next_poll
 from dealmail.io.register import Register
 from dealmail.pipeline import edges
@@ -101,6 +101,26 @@ def test_a_burst_of_live_mail_waits_for_no_old_mail_either(gmails: Any, backlog:
     read = [claim.gmail_id for claim in (*first, *second) if claim.lane == "live"]
     assert set(read) == new
     assert len(read) == len(new)
+
+
+@pytest.mark.parametrize("of_spam", [False, True])
+def test_mail_that_a_walk_finds_before_its_push_comes_is_live_all_the_same(gmails: Any, of_spam: bool) -> None:
+    alice, claims = gmails.connect("alice"), gmails.claims(batch=1)
+    gmails.sync(alice)
+    address, row = gmails.address(alice), gmails.row(alice)
+    new = gmails.deliver(alice, labels=("SPAM",) if of_spam else ("INBOX",))
+    if of_spam:
+        gmails.mailboxes.set_state(alice, "live", history_id=gmails.client.dump(address)[address]["historyId"])
+        gmails.client.modify(address, new, ["INBOX"], ["SPAM"])
+
+    def begin(connection: sa.Connection) -> None:
+        gmails.ledger.add_pending(connection, row, ["f" * 16], "backfill", gmails.clock())  # which is read first
+        listings.start(connection, row, "targeted", row.window_from, gmails.clock())
+
+    gmails.database.transaction(begin)
+    assert [claim.gmail_id for claim in claims.claim(DueMailbox("t1", alice, "work", turn=True))] == ["f" * 16]
+    assert gmails.outcomes(alice)[new] == "pending"
+    assert [(claim.gmail_id, claim.lane) for claim in gmails.claim(alice, "push", claims)] == [(new, "live")]
 
 
 @pytest.mark.parametrize("by_search", [False, True], ids=["everything", "by-search"])

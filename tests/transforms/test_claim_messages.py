@@ -93,6 +93,7 @@ def record(
         ([record("label", delta=["TRASH"])], IMPORTED, "nothing", None),
         ([record("deleted")], LedgerRow("parked", "parked"), "gone", None),
         ([record("added")], IMPORTED, "nothing", None),
+        ([record("added")], PENDING, "insert", None),
     ],
 )
 def test_what_a_stretch_of_history_comes_to(
