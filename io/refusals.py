@@ -74,7 +74,8 @@ class Refusals:
         """Come back later, a little later each time. Only quota is a state of its own: everything else stays connected."""
         now, name = self._now(), type(error).__name__
         tried = re.fullmatch(rf"{name} x(\d+)", mailbox.state_reason)
-        attempt = int(tried[1]) if tried else 0
+        # A reason without a pause is that of a listing, whose refusals are its own (io/walks.py).
+        attempt = int(tried[1]) if tried and mailbox.not_before else 0
         wait = wait_after(error, attempt, self._jitter)
         is_ours = isinstance(error, OAuthClientError)
         if is_ours:

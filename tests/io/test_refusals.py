@@ -109,6 +109,25 @@ def test_an_outage_is_waited_out_longer_each_time(gmails: Any, fault: str) -> No
     assert gmails.row(alice).state_reason == ""
 
 
+def test_the_refusals_of_a_listing_make_no_pause_of_the_mailbox_longer(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    gmails.deliver(alice, age=1)
+    gmails.client.set_faults({"500": 1.0, "methods": ["messages.list"], "mailboxes": [gmails.address(alice)]})
+    for _ in range(7):
+        gmails.claim(alice, "work")
+        gmails.advance(seconds=301)
+    assert (gmails.row(alice).state_reason, gmails.row(alice).not_before) == ("GmailUnavailableError x7", None)
+    new = gmails.deliver(alice)
+    gmails.client.set_faults({"500": 1.0, "mailboxes": [gmails.address(alice)]})
+    for attempt in range(2):
+        assert gmails.claim(alice, "push") == []
+        wait = gmails.row(alice).not_before - gmails.clock()
+        assert dt.timedelta(seconds=2**attempt) <= wait <= dt.timedelta(seconds=2**attempt + 1)
+        gmails.advance(seconds=wait.total_seconds())
+    gmails.client.set_faults({"500": 1.0, "methods": ["messages.list"], "mailboxes": [gmails.address(alice)]})
+    assert [claim.gmail_id for claim in gmails.claim(alice, "push")] == [new]
+
+
 def test_each_account_trouble_has_its_state_and_keeps_the_cursor(gmails: Any) -> None:
     alice = gmails.connect("alice")
     gmails.sync(alice)
