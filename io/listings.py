@@ -140,9 +140,12 @@ def restart(connection: sa.Connection, listing: Listing) -> None:
     _set(connection, listing.id, page_token="", listed=0, **_UNTROUBLED)
 
 
-def put_off(connection: sa.Connection, listing: Listing, error_class: str, until: dt.datetime) -> None:
-    """Gmail refused its next page: this listing pauses until then, and nothing else of its mailbox. The page token stays."""
-    _set(connection, listing.id, not_before=until, refusals=listing.refusals + 1, error_class=error_class)
+def put_off(
+    connection: sa.Connection, listing: Listing, error_class: str, until: dt.datetime, *, anew: bool = False
+) -> None:
+    """Gmail refused its next page: this listing pauses until then, and nothing else of its mailbox. The page token stays but for `anew`."""
+    top: dict[str, Any] = {"page_token": "", "listed": 0} if anew else {}
+    _set(connection, listing.id, not_before=until, refusals=listing.refusals + 1, error_class=error_class, **top)
 
 
 def page_done(

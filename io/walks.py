@@ -59,7 +59,9 @@ class Walks:
         except (GmailQuotaError, GmailUnavailableError, TokenRefreshError, GmailRequestError) as error:
             name, until = type(error).__name__, now + wait_after(error, listing.refusals, self._jitter)
             _log.info("a listing of mailbox %s pauses until %s: %s", mailbox.id, until, error)
-            self._database.transaction(lambda connection: listings.put_off(connection, listing, name, until))
+            # Perhaps a page token that is no longer good, in words that are not known here.
+            anew = isinstance(error, GmailRequestError)
+            self._database.transaction(lambda connection: listings.put_off(connection, listing, name, until, anew=anew))
             return mailbox, name != GmailQuotaError.__name__
 
     def _walk(self, mailbox: MailboxRow, gmail: Gmail, listing: Listing) -> MailboxRow:

@@ -41,4 +41,25 @@ def test_an_expired_page_token_starts_the_listing_again_and_doubles_nothing(gmai
     assert len(gmails.outcomes(alice)) == 600
 
 
+def test_a_page_token_that_is_refused_in_unknown_words_starts_the_listing_again(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    at = int(gmails.clock().timestamp() * 1000)
+    mails = [(b"Message-ID: <%d@x>\r\nSubject: s\r\n\r\n" % n, ["INBOX"], at - 1000 * n) for n in range(600)]
+    gmails.client.deliver_many(gmails.address(alice), mails, loaded=True)
+    gmails.claim(alice)
+    says = {"code": 400, "reason": "invalidArgument", "message": "Request contains an invalid argument."}
+    gmails.client.set_faults(
+        {"answer": 1.0, "says": says, "methods": ["messages.list"], "mailboxes": [gmails.address(alice)]}
+    )
+    gmails.claim(alice, "work")
+    gmails.client.set_faults()
+    for _ in range(2):
+        gmails.advance(seconds=4)
+        gmails.claim(alice, "work")
+    assert open_listings(gmails, alice) == []
+    assert len(gmails.outcomes(alice)) == 600
+    asked = gmails.client.counters()["by_mailbox"][gmails.address(alice)]["messages.list"]
+    assert asked == 4  # two pages, and both once more
+
+
 # --- deltas ----------------------------------------------------------------------------------------------------------
