@@ -31,6 +31,7 @@ from .gmail import Gmail
 from .google_signin import GmailAccounts
 from .ledger import Ledger
 from .ledger_changes import ledger_rows, reopen
+from .listings import Listing
 from .mailboxes import Mailboxes, MailboxRow
 from .quota import Quota
 
@@ -118,10 +119,10 @@ class Audit:
                     )
                 )
             )
-            plan = search_plan.sampling(connection, mailbox_id)
+            plan = _choosing(connection, mailbox_id) or search_plan.sampling(connection, mailbox_id)
             settings = _settings(connection, mailbox.team_id)
         left_out: set[str] = set()
-        if plan is not None and plan.finished_at is not None and unknown and not self._has_missed(mailbox_id):
+        if plan is not None and unknown and not self._has_missed(mailbox_id):
             left_out.update(self._list(mailbox, gmail, mailbox.window_from, before_at=plan.created_at))
         missing = tuple(gmail_id for gmail_id in unknown if gmail_id not in left_out)
         stale, discarded, unchecked = self._let_go(mailbox, gmail, kept.difference(listed, on_the_way), settings)
@@ -210,8 +211,8 @@ class Audit:
         for gmail_id in _shuffled(asked, self._now()):
             try:
                 labels = self._labels(mailbox, gmail, gmail_id)
-            except GmailQuotaError:
-                break
+            except (GmailQuotaError, GmailUnavailableError):
+                break  # there may be one that Gmail never answers for: what else was found is mended all the same
             left -= 1
             if labels is None:
                 stale += [gmail_id] if settings.on_delete == "remove" else []
@@ -254,6 +255,11 @@ class Audit:
             self._ledger.mark_trashed(connection, current, discarded, now)
 
         self._database.transaction(work)
+
+
+def _choosing(connection: sa.Connection, mailbox_id: str) -> Listing | None:
+    """The listing of a first sync that has not chosen its way yet: it may leave out what comes before it."""
+    return next((one for one in listings.unfinished(connection, mailbox_id) if one.kind == "plan"), None)
 
 
 def _settings(connection: sa.Connection, team_id: str) -> TeamSettings:

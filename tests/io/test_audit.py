@@ -101,6 +101,22 @@ def test_more_deletions_than_its_share_of_the_quota_has_room_for_are_let_go_by_o
     assert gmails.outcomes(alice) == dict.fromkeys(ids[:8], "gone.deleted") | dict.fromkeys(ids[8:], "customer")
 
 
+def test_a_copy_that_gmail_never_answers_for_keeps_the_rest_from_no_repair(gmails: Any, audit: Audit) -> None:
+    alice = gmails.connect("alice")
+    lost, deleted = (gmails.deliver(alice, f"Offer {n}", age=n + 1) for n in range(2))
+    gmails.sync(alice)
+    gmails.client.delete(gmails.address(alice), deleted)
+    gmails.mailboxes.set_state(alice, "live", history_id=2**61)  # as if the history had been lost
+    forget(gmails, lost)
+    gmails.client.set_faults({"500": 1.0, "methods": ["messages.get"], "mailboxes": [gmails.address(alice)]})
+    found = audit.run(alice, repair=True)
+    assert found is not None
+    assert (found.missing, found.stale, found.unchecked, found.repaired) == ((lost,), (), 1, True)
+    gmails.client.set_faults()
+    assert audit.run(alice, repair=True).stale == (deleted,)
+    assert gmails.outcomes(alice) == {lost: "pending", deleted: "gone.deleted"}
+
+
 def test_a_mailbox_whose_import_is_off_is_left_alone_even_where_its_user_has_consented_again(
     gmails: Any, audit: Audit
 ) -> None:

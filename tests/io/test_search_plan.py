@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dealmail.io import schema, search_plan
+from dealmail.io import listings, schema, search_plan
 from dealmail.io.audit import Audit
 from dealmail.io.quota import Quota, QuotaLimits
 from dealmail.transforms.decisions import CRM_NO_MATCH
@@ -108,6 +108,23 @@ def test_search_reads_what_it_finds_and_a_sample_of_the_rest(world: Any) -> None
     )
     world.sync(world.alice, "push", world.searching)
     assert new in world.outcomes(world.alice)
+
+
+@pytest.mark.parametrize("kinds", [["plan"], ["first_sync", "sample"], ["sample"]])
+def test_an_audit_amid_a_first_sync_by_search_has_nothing_read_that_is_left_out(world: Any, kinds: list[str]) -> None:
+    if kinds == ["plan"]:
+        world.client.set_faults({"500": 1.0, "methods": ["messages.list"], "mailboxes": [world.address(world.alice)]})
+    for _ in range({"plan": 1, "first_sync": 1, "sample": 2}[kinds[0]]):
+        world.settle(world.claim(world.alice, "poll", world.searching))
+    world.client.set_faults()
+    with world.database.reading() as connection:
+        assert [one.kind for one in listings.unfinished(connection, world.alice)] == kinds
+    before = world.outcomes(world.alice)
+    found = audit(world, repair=True)
+    assert (found.completeness, found.missing, found.unasked) == (100.0, (), 123 - len(before))
+    assert world.outcomes(world.alice) == before
+    run(world, world.strangers)
+    assert len(world.outcomes(world.alice)) == 3 + search_plan.SAMPLE
 
 
 def test_where_the_sample_shows_a_miss_the_audit_has_the_rest_read(world: Any) -> None:
