@@ -85,7 +85,7 @@ def audit(settings: Settings, mailbox: str | None, repair: bool, format_: Format
                 write_jsonl([row])
             else:
                 _print(row)
-        if not boxes:
+        if not boxes and format_ == "table":
             click.echo("no mailbox's import is on")
     left = [] if clean else ["not everything is as it should be; --repair hands what is missing to the job"]
     if unchecked:

@@ -573,3 +573,9 @@ def test_a_crm_file_is_imported_to_its_end_without_the_tokens_key(
     assert (told.exit_code, states(sqlite_database)) == (0, {ALICE: "paused"}), told.output
     assert "contact: 1 (0 new, 0 changed)" in told.stdout
     assert held(sqlite_database) == (0, 1)
+
+
+def test_an_audit_of_no_mailbox_prints_no_json(dealmail: Run, stored: Any) -> None:
+    assert dealmail("import", "off", stored.alice).exit_code == 0
+    empty = dealmail("audit", "--format", "jsonl")
+    assert (empty.exit_code, empty.stdout) == (0, "")
