@@ -40,7 +40,9 @@ def shown(text: str) -> str:
 
 def iso(time: dt.datetime | None) -> str | None:
     """`time` as RFC 3339 in UTC with microseconds, always of the same width: 2026-05-04T10:20:30.000000Z."""
-    return None if time is None else time.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return (
+        None if time is None else time.astimezone(dt.UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    )
 
 
 def short(time: dt.datetime | str | None) -> str:

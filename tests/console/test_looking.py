@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from click.testing import Result
 
 from dealmail.console import queries
+from dealmail.console.tables import iso
 from dealmail.io import schema
 from dealmail.io.database import Database
 
@@ -214,3 +215,10 @@ def test_nothing_in_mail_or_crm_commands_the_terminal(
     assert "forged" in said
     assert not [letter for letter in "\x1b\x07\x9b\u202e\u2066\r" if letter in said]
     assert not [line for line in said.splitlines() if line.startswith("forged")]
+
+
+def test_a_time_has_the_same_width_in_every_century() -> None:
+    """A CRM may date its oldest deal to the year 1, and a window begins with it."""
+    assert iso(dt.datetime(1, 1, 1, tzinfo=dt.UTC)) == "0001-01-01T00:00:00.000000Z"
+    in_india = dt.timezone(dt.timedelta(hours=5, minutes=30))
+    assert iso(dt.datetime(2026, 5, 4, 10, 20, 30, 5, in_india)) == "2026-05-04T04:50:30.000005Z"
