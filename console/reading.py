@@ -17,6 +17,7 @@ WHY: Final = {
     "GmailUnavailableError": "Gmail did not answer, or badly; it is asked again",
     "TokenRefreshError": "Google's sign-in did not answer; the consent still stands, and it is asked again",
     "OAuthClientError": "Google refuses dealmail's OAuth client: is --oauth_client the one that consents were given to? They still stand; it is tried again",
+    "ServiceAccountError": "Google refuses the service account: is the key in its file one that Google still has, and this machine's clock right? It is tried again",
     "GmailQuotaError": "Gmail's quota is used up for now; it goes on by itself",
     "GmailRequestError": "Gmail refuses a request of dealmail's, which only a look at the job's log explains; it is tried again",
     "VaultError": "Its token cannot be opened: is the key that sealed it still in the list (--token_key)? It is tried again",

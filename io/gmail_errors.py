@@ -49,6 +49,8 @@ QUOTA_REASONS: Final = frozenset(
 POLICY_REASONS: Final = frozenset(
     {"domainpolicy", "accessnotconfigured", "servicedisabled", "accountdisabled", "accessdenied"}
 )
+SIGNER_WORDS: Final = ("jwt", "short-lived", "account not found", "robot is disabled")
+"""What invalid_grant says about who signed for a delegation; its user is an "email or user id"."""
 CLIENT_CODES: Final = frozenset({"invalid_client", "deleted_client", "disabled_client"})
 SCOPE_REASONS: Final = frozenset({"insufficientpermissions", "accesstokenscopeinsufficient", "forbidden"})
 
@@ -78,6 +80,10 @@ class GmailRequestError(TerminalError):
 
 class OAuthClientError(TokenRefreshError):
     """The token endpoint refuses dealmail itself (a wrong OAuth client or secret): the operator's to mend; consents stand."""
+
+
+class ServiceAccountError(OAuthClientError):
+    """The same of a service account: its key is deleted or not its own, it is gone itself, or this machine's clock is off."""
 
 
 class WatchTakenError(DealmailError):
@@ -172,9 +178,9 @@ def token_error(error: auth_exceptions.GoogleAuthError, *, delegated: bool = Fal
     if "admin_policy_enforced" in says or code in {"unauthorized_client", "org_internal", "access_denied"}:
         return AdminPolicyError(text)  # of a delegation: the admin has not delegated to this client
     if code == "invalid_grant":
-        if delegated and ("jwt" in says or "short-lived" in says):
-            return TokenRefreshError(text)
-        if delegated and ("invalid email" in says or "not a valid email" in says or "account not found" in says):
+        if delegated and any(word in says for word in SIGNER_WORDS):
+            return ServiceAccountError(text)
+        if delegated and ("invalid email" in says or "not a valid email" in says):
             return NoGmailError(text)
         return ConsentRevokedError(text)
     if code == "invalid_scope":

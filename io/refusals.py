@@ -79,7 +79,7 @@ class Refusals:
         wait = wait_after(error, attempt, self._jitter)
         is_ours = isinstance(error, OAuthClientError)
         if is_ours:
-            self._accounts.forget(mailbox.id)  # a client that is put right is then used without a restart
+            self._accounts.forget(mailbox.id)  # a client, or a key, that is put right is then used without a restart
         level = logging.ERROR if is_ours else logging.INFO
         _log.log(level, "mailbox %s pauses %.1f s: %s", mailbox.id, wait.total_seconds(), error)
         polls = [mailbox.next_poll_at, now + wait] if mailbox.next_poll_at else [now + wait]

@@ -134,8 +134,14 @@ def test_retry_after_is_kept_and_a_spent_day_waits_long() -> None:
         (
             {"error": "invalid_grant", "error_description": "Invalid JWT: Token must be a short-lived token"},
             True,
-            e.TokenRefreshError,
+            g.ServiceAccountError,
         ),
+        (
+            {"error": "invalid_grant", "error_description": "Invalid grant: account not found"},
+            True,
+            g.ServiceAccountError,
+        ),
+        ({"error": "invalid_grant", "error_description": "Robot is disabled."}, True, g.ServiceAccountError),
         ({"error": "invalid_client"}, False, g.OAuthClientError),
         ({"error": "deleted_client"}, False, g.OAuthClientError),
         ({"error": "unauthorized_client"}, False, g.OAuthClientError),

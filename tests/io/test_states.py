@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from dealmail.console import reading
 from dealmail.io import schema, watch
@@ -230,6 +232,12 @@ def test_each_refusal_of_the_token_endpoint_has_its_state(gmails: Any, says: dic
     assert gmails.row(alice).state == "live"
 
 
+def new_private_key() -> str:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return key.private_bytes(*pem).decode()
+
+
 def test_states_that_no_refusal_makes(gmails: Any) -> None:
     """Not connected, waiting for consent, first sync, live, paused: what the user and the admin do themselves."""
     address = f"alice@{gmails.domain}"
@@ -299,6 +307,31 @@ def test_a_wrong_oauth_client_costs_no_quota_and_no_consent_and_mends_without_a_
     gmails.advance(seconds=10)
     gmails.sync(alice, claims=claims)
     assert (gmails.outcomes(alice), gmails.row(alice).state_reason) == ({new: "customer"}, "")
+
+
+@pytest.mark.parametrize("refused", ["private_key", "client_email"])
+def test_a_service_account_that_is_put_right_is_used_without_a_restart(
+    gmails: Any, tmp_path: pathlib.Path, refused: str
+) -> None:
+    """Its key was deleted at Google and its file replaced; or the whole account was, and the file is another's."""
+    file, right = tmp_path / "sa.json", gmails.client.service_account()
+    old = {"private_key": new_private_key(), "client_email": "deleted@project.iam.gserviceaccount.com"}
+    file.write_text(json.dumps(right))
+    alice, claims = gmails.connect("alice"), gmails.claims()
+    sign_in = SignIn(gmails.database, gmails.vault, gmails.settings, gmails.clock)
+    sign_in.delegate(alice, f"file:{file}", "admin", [gmails.address(alice)])
+    gmails.sync(alice, claims=claims)
+    mail = gmails.deliver(alice)
+    file.write_text(json.dumps(right | {refused: old[refused]}))
+    gmails.accounts.forget(alice)
+    assert gmails.claim(alice, "push", claims) == []
+    row = gmails.row(alice)
+    assert (row.state, row.state_reason) == ("live", "ServiceAccountError x1")
+    assert "service account" in reading.why(dataclasses.asdict(row))
+    file.write_text(json.dumps(right))
+    gmails.advance(seconds=10)
+    gmails.sync(alice, claims=claims)
+    assert (gmails.outcomes(alice), gmails.row(alice).state_reason) == ({mail: "customer"}, "")
 
 
 def test_a_blocked_mailbox_whose_messages_are_being_tried_has_no_more_leased_and_is_live_when_they_are_read(
