@@ -381,7 +381,7 @@ def _new_term(table: sa.Table, old: Row | None, new: Row | None) -> str | None:
         return None
     if table is schema.user_address:
         return str(old["address"])
-    return company_domain(old["domain"]) if table is schema.own_domain else None
+    return str(old["domain"]) if table is schema.own_domain and can_be_own(old["domain"]) else None
 
 
 def _key(table: sa.Table, row: Any) -> Key:

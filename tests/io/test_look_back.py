@@ -166,6 +166,15 @@ def test_a_mailbox_that_becomes_another_users_finds_whom_the_crm_learned_of_mean
     assert contexts(gmails) == []
 
 
+def test_who_is_no_longer_the_teams_own_is_found_also_at_a_host_that_many_share(team: Team) -> None:
+    crm = team.crm + "contact,c1,kim@partner.onmicrosoft.com\n"
+    team.load(crm + "own_domain,,,partner.onmicrosoft.com\n")
+    mail = team.deliver(From="kim@partner.onmicrosoft.com")
+    assert team.sync() == {mail: "participants.internal"}
+    team.load(crm, replace=True)
+    assert team.sync() == {mail: "customer"}
+
+
 def contexts(gmails: Any) -> list[Any]:
     return list(gmails.sales.dump(schema.message_context)["message_context"])
 
