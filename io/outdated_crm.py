@@ -66,8 +66,8 @@ def blocked_meanwhile(
         patterns = connection.scalars(sa.select(table.pattern).where(table.team_id == team_id))
         blocklist = Blocklist.build(("", pattern) for pattern in patterns)
         for key, mail in mails:
-            people = [(one.address, False) for one in (mail.sender, *mail.to, *mail.cc)]
-            if blocklist.rule(people, None):
+            people = [one.address for one in (mail.sender, *mail.to, *mail.cc)]
+            if blocklist.rule([(address, False) for address in (*people, *mail.also_from)], None):
                 found.add(key)
     return found
 

@@ -287,6 +287,7 @@ def _customer_mail(
         signals=() if verdict is None else verdict.signals,
         context=shown_by(message, directory, correspondence) if direction == "outbound" else (),
         crm_version=directory.version,
+        also_from=tuple(one.address for one in message.also_from),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dealmail.io import schema
+from dealmail.io import crm_import, schema
 from dealmail.io.outdated_crm import OUTDATED_LEASES
 from dealmail.transforms import decisions
 from dealmail.transforms.records import Decision, SeenCopy
@@ -48,3 +48,12 @@ def test_what_an_outdated_crm_kept_out_is_read_again(sales: Any, mail: Any, cloc
         (claim,) = sales.claim(box, ["g1"])
         sales.settlements.settle([Decision(claim, "dropped", decisions.CRM_NO_MATCH, crm_version=4)])
     assert sales.ledger.explain(box, "g1").rule == decisions.CRM_NO_MATCH
+
+
+def test_what_a_new_block_keeps_out_by_reply_to_is_not_stored(sales: Any, mail: Any, clock: Any) -> None:
+    """It was judged by the directory of before the import; who stands in From, To and Cc is nobody on the list."""
+    (claim,) = sales.claim(sales.add_mailbox("alice@corp.example"), ["g1"])
+    crm_import.import_csv(sales.database, "t1", "kind,pattern\nblocked,helpdesk.example\n", clock)
+    sales.settlements.settle([mail(claim, 1, also_from=("x@sub.helpdesk.example",), crm_version=0)])
+    assert sales.ledger.explain(claim.mailbox_id, "g1").state == "pending"
+    assert sales.dump(schema.engagement) == {"engagement": []}

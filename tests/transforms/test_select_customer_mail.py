@@ -1,6 +1,7 @@
 """SelectCustomerMail: the gates in their order, the exemptions, and that order of arrival does not matter."""
 
 import base64
+import dataclasses
 import datetime as dt
 import hashlib
 import itertools
@@ -192,7 +193,8 @@ def test_case_41_a_received_mail_without_an_author_has_no_sender_and_nobody_take
     mail = decide(message({"From": None, "To": "jane@acme.example, alice@corp.example", **other}))
     assert (mail.direction, mail.sender) == ("inbound", Participant(""))
     assert ("contact", "c1") in [(link.kind, link.target_id) for link in mail.links]
-    assert "stranger" not in repr(mail)
+    assert mail.also_from == tuple(other.values())
+    assert "stranger" not in repr(dataclasses.replace(mail, also_from=()))  # which is not stored
 
 
 def test_case_50_a_display_name_never_matches():
