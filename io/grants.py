@@ -28,6 +28,11 @@ def grants(database: str, user: str) -> list[str]:
     place = f"`{database.replace('`', '``')}`"
     growing = sorted(set(schema.metadata.tables) - APPEND_ONLY)
     return [
-        f"GRANT SELECT, INSERT ON {place}.* TO {to}",
+        f"GRANT SELECT, INSERT ON {_alone(place)}.* TO {to}",
         *(f"GRANT UPDATE, DELETE ON {place}.`{table}` TO {to}" for table in growing),
     ]
+
+
+def _alone(place: str) -> str:
+    """`place` where MariaDB reads a pattern: an underscore would stand for any letter, and so for other databases."""
+    return re.sub(r"[\\_%]", r"\\\g<0>", place)

@@ -68,3 +68,23 @@ def test_the_jobs_user_does_its_work_and_cannot_take_back_a_consent(gmails_on: A
     for statement in (sa.update(schema.consent).values(actor="nobody"), sa.delete(schema.consent)):
         with pytest.raises(sa.exc.SQLAlchemyError, match="denied"), database.engine.begin() as connection:
             connection.execute(statement)
+
+
+@pytest.mark.mariadb
+def test_a_name_with_an_underscore_stands_for_no_other_database(mariadb_server: Any) -> None:
+    server = MariaDbServer(quick=True).start()
+    try:
+        with pymysql.connect(unix_socket=str(server._run / "s"), user="root") as root, root.cursor() as cursor:
+            cursor.execute("CREATE USER job@localhost")
+            for name in ("deal_mail", "dealxmail"):
+                cursor.execute(f"CREATE DATABASE {name}")
+                cursor.execute(f"CREATE TABLE {name}.team (id INT)")
+            cursor.execute(grants("deal_mail", "job@localhost")[0])
+            cursor.execute("GRANT UPDATE, DELETE ON `deal_mail`.`team` TO job@localhost")
+        with pymysql.connect(unix_socket=str(server._run / "s"), user="job") as job, job.cursor() as cursor:
+            for statement in ("INSERT INTO deal_mail.team VALUES (1)", "UPDATE deal_mail.team SET id = 2"):
+                assert cursor.execute(statement) == 1
+            with pytest.raises(pymysql.err.OperationalError, match="denied"):
+                cursor.execute("SELECT * FROM dealxmail.team")
+    finally:
+        server.stop()
