@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -57,8 +57,11 @@ def look_at(
     learning: Learning,
     now: dt.datetime,
     found: Findings | None = None,
+    keep_out: Callable[[CustomerMail], str | None] = lambda unused_mail: None,
 ) -> Findings:
     """Decide on every message as the job would. `found` holds what was found, even where `messages` come to a bad end.
+
+    `keep_out` names the rule by which settling would not store a customer's mail, if any.
 
     Automated mail that a later-read mail of the team's own overturns is counted as imported, as the job would end up with.
     """
@@ -83,7 +86,9 @@ def look_at(
             except MalformedMessageError:
                 count("parked", PARKED, sender)
                 continue
-            if isinstance(made, CustomerMail):
+            if isinstance(made, CustomerMail) and (rule := keep_out(made)) is not None:
+                count("dropped", rule, sender)
+            elif isinstance(made, CustomerMail):
                 learning.shown |= set(made.context)
                 found.imported.append(
                     dataclasses.replace(made, body=msgspec.structs.replace(made.body, text="", spans=()))
@@ -101,14 +106,18 @@ def look_at(
 
 
 def look_while_it_lasts(
-    window: Window, directory: CrmDirectory, learning: Learning, now: dt.datetime
+    window: Window,
+    directory: CrmDirectory,
+    learning: Learning,
+    now: dt.datetime,
+    keep_out: Callable[[CustomerMail], str | None] = lambda unused_mail: None,
 ) -> tuple[Findings, DealmailError | KeyboardInterrupt | None]:
     """What is found in `window`, and what ended the look before its time, if anything did."""
     from ..transforms.errors import DealmailError
 
     found = Findings()
     try:
-        look_at(window.messages(), directory, learning, now, found)
+        look_at(window.messages(), directory, learning, now, found, keep_out)
     except (DealmailError, KeyboardInterrupt) as stopped:
         return found, stopped
     return found, None
@@ -144,7 +153,9 @@ def preview(settings: Settings, mailbox: str, limit: int, whole: bool, format_: 
     from ..io.correspondence import DatabaseCorrespondence
     from ..io.crm import load_directory
     from ..io.google_signin import GmailAccounts
+    from ..io.keep_out import KeepOut
     from ..io.key_choice import key_ref
+    from ..io.tombstones import TombstoneKey
     from ..io.vault import Digests, read_keys
     from .window import Window
 
@@ -155,7 +166,13 @@ def preview(settings: Settings, mailbox: str, limit: int, whole: bool, format_: 
         digests = Digests(read_keys(key_ref(settings.token_key, settings.spec())))
         window = Window(database, accounts, box, None if whole else limit)
         learning = Learning(DatabaseCorrespondence(database, digests))
-        found, stopped = look_while_it_lasts(window, load_directory(database, team_id), learning, utc_now())
+        directory, key = load_directory(database, team_id), TombstoneKey(digests)
+
+        def keep_out(mail: CustomerMail) -> str | None:
+            with database.reading() as connection:
+                return KeepOut(connection, key, [mail], {}, utc_now()).rule(mail, mail.sent_at)
+
+        found, stopped = look_while_it_lasts(window, directory, learning, utc_now(), keep_out)
     if stopped is None or window.counts.seen:
         if format_ == "jsonl":
             write_jsonl(finding_rows(found))

@@ -249,6 +249,23 @@ def test_preview_counts_by_rule_and_stores_nothing(
             assert connection.scalar(sa.select(sa.func.count()).select_from(table)) == 0
 
 
+def test_preview_knows_what_was_erased_and_what_is_too_old_to_be_kept(
+    connected: Run, admin: SandboxClient, sqlite_database: Database
+) -> None:
+    three_days_ago = int((dt.datetime.now(dt.UTC) - dt.timedelta(days=3)).timestamp() * 1000)
+    admin.deliver(ALICE, mail("carol@acme.example", "Order"))
+    admin.deliver(ALICE, mail("dave@acme.example", "Offer"))
+    admin.deliver(ALICE, mail("dave@acme.example", "Old"), ["INBOX"], three_days_ago)
+    assert connected("erase", "--person", "carol@acme.example", "--yes").exit_code == 0
+    assert connected("settings", "set", "retention_days", "2").exit_code == 0
+    rows = [json.loads(line) for line in connected("preview", ALICE, "--format", "jsonl").stdout.splitlines()]
+    assert sorted((row["outcome"], row["rule"], row["messages"]) for row in rows) == [
+        ("dropped", "erased", 1),
+        ("dropped", "retention", 1),
+        ("imported", "customer", 1),
+    ]
+
+
 class Minutes:
     """A clock that `sleep` moves, together with the sandbox's; `before_sleep` is asked first."""
 
