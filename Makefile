@@ -7,13 +7,15 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV := .uv/bin/uv
 
-MAIL ?=
-OWNER ?=
-CRM ?=
-STORES ?= embedded
-PREVIEW ?=
 WORKERS ?= 2
-FILE ?= graph.svg
+
+# Only what is typed counts: a login sets MAIL to the spool of the machine's user.
+MAIL =
+OWNER =
+CRM =
+STORES = embedded
+PREVIEW =
+FILE = graph.svg
 
 # Imports are compiled once and kept, whatever the surrounding shell says: the job starts several times as fast.
 export PYTHONDONTWRITEBYTECODE :=
@@ -59,7 +61,7 @@ fuzz: setup ## long fuzzing of everything that reads foreign bytes
 setup: $(READY) ## the virtual environment, from the lock
 
 $(UV):
-	@command -v $(PYTHON) >/dev/null || { echo "dealmail needs $(PYTHON) (3.11 or newer): install it, or say make PYTHON=..."; exit 2; }
+	@command -v $(PYTHON) >/dev/null || { echo "dealmail needs $(PYTHON) (3.11 to 3.13): install it, or say make PYTHON=..."; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(not ((3, 11) <= sys.version_info[:2] < (3, 14)))' || { echo "dealmail needs Python 3.11 to 3.13, and $(PYTHON) is $$($(PYTHON) -V)"; exit 2; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "dealmail needs Python's venv module: install python3-venv"; exit 2; }
 	@echo "setting up (once; a minute or two) ..."
