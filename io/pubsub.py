@@ -274,8 +274,9 @@ def _pull(client: Any, subscription: str, limit: int, hold_s: float) -> list[Any
     """What came within `hold_s` seconds; None where the subscription cannot be pulled now."""
     from google.api_core import exceptions
 
-    try:
-        return list(client.pull(subscription=subscription, max_messages=limit, timeout=hold_s).received_messages)
+    try:  # the client's own retries would hold the bundle up for a minute, and end in an error of another kind
+        answer = client.pull(subscription=subscription, max_messages=limit, timeout=hold_s, retry=None)
+        return list(answer.received_messages)
     except exceptions.DeadlineExceeded:
         return []  # how some servers say that nothing came
     except exceptions.GoogleAPICallError as error:
@@ -287,7 +288,7 @@ def _acknowledge(client: Any, subscription: str, ids: list[str]) -> None:
     from google.api_core import exceptions
 
     try:
-        client.acknowledge(subscription=subscription, ack_ids=ids)
+        client.acknowledge(subscription=subscription, ack_ids=ids, timeout=_ANSWERS_WITHIN_S, retry=None)
     except exceptions.GoogleAPICallError as error:
         _log.warning("%d notifications will come again: %s", len(ids), type(error).__name__)
 
@@ -296,7 +297,9 @@ def _give_back(client: Any, subscription: str, ids: list[str]) -> None:
     from google.api_core import exceptions
 
     with contextlib.suppress(exceptions.GoogleAPICallError):  # then they come again when their lease has run out
-        client.modify_ack_deadline(subscription=subscription, ack_ids=ids, ack_deadline_seconds=0)
+        client.modify_ack_deadline(
+            subscription=subscription, ack_ids=ids, ack_deadline_seconds=0, timeout=_ANSWERS_WITHIN_S, retry=None
+        )
 
 
 class ReadNotifications(beam.PTransform):

@@ -16,7 +16,14 @@ from google.pubsub_v1.services.publisher.transports import PublisherGrpcTranspor
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 from pubsub_emulator import running_emulator
 
-from dealmail.io.pubsub import NotificationsUnavailableError, PubSubSpec, PullSource, _acknowledge, _pull
+from dealmail.io.pubsub import (
+    NotificationsUnavailableError,
+    PubSubSpec,
+    PullSource,
+    _acknowledge,
+    _give_back,
+    _pull,
+)
 from dealmail.sandbox.private_server import ServerUnavailableError
 from dealmail.sandbox.process import SandboxProcess
 
@@ -230,3 +237,13 @@ def test_a_subscription_that_is_not_there_is_named_when_an_answer_is_required(se
     with pytest.raises(NotificationsUnavailableError, match="subscriptions/nowhere: NotFound"):
         source.require_answer()
     source.close()
+
+
+@pytest.mark.timeout(60)
+def test_a_pubsub_that_nobody_serves_is_no_error_of_the_reader_and_holds_up_nothing() -> None:
+    spec = PubSubSpec(f"{PROJECT}/subscriptions/gmail", "127.0.0.1:1")
+    client = spec.subscriber()
+    assert _pull(client, spec.subscription, 10, 1) is None
+    _acknowledge(client, spec.subscription, ["a"])
+    _give_back(client, spec.subscription, ["a"])
+    client.close()
