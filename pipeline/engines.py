@@ -62,7 +62,9 @@ def local_graph(options: JobOptions) -> GraphPass:
 
 
 def run_local(options: JobOptions, stop: threading.Event | None = None) -> int:
-    """Run passes until a signal, or with `once` until nothing is due. Returns the exit code: with `once` 1 where Pub/Sub is silent.
+    """Run passes until a signal, or with `once` until nothing is due.
+
+    Returns the exit code: with `once` 1 where Pub/Sub is silent, or the search index is down in the end.
 
     Raises:
         NoCredentialsError: this machine has none for Pub/Sub.
@@ -72,6 +74,7 @@ def run_local(options: JobOptions, stop: threading.Event | None = None) -> int:
     opened = edges.open_edges(options)
     if opened.lacks_client():
         _log.error("there are consented mailboxes, and no OAuth client to read them with: name it with --oauth_client")
+    is_indexed = True
     graph = local_graph(options)
     service = LocalService(graph, source, opened.next_due, opened.crm_stamps, now=edges.utc_now, stop=stop)
     try:
@@ -81,6 +84,10 @@ def run_local(options: JobOptions, stop: threading.Event | None = None) -> int:
             still = f"; {left} messages are still pending, {for_quota} of them wait for Gmail's quota" if left else ""
             ended = "stopped by a signal" if stop.is_set() else "nothing more is due"
             _log.info("%s after %d passes%s", ended, passes, still)
+            if opened.outbox.down and not stop.is_set():
+                is_indexed = False
+                waiting = opened.outbox.backlog().waiting
+                _log.error("the search index is not to be reached; %d changes wait for it", waiting)
         else:
             _log.info("running; mailboxes are polled every %g minutes", options.poll_minutes)
             service.run()
@@ -89,7 +96,7 @@ def run_local(options: JobOptions, stop: threading.Event | None = None) -> int:
         source.close()
         graph.close()
         opened.close()
-    return 0 if is_heard else 1
+    return 0 if is_heard and is_indexed else 1
 
 
 def _source(options: JobOptions, stop: threading.Event) -> tuple[NotificationSource, bool]:

@@ -1,5 +1,6 @@
 """What a run says of itself: no library's chatter on any machine, one line where a store goes away, the truth when it is stopped."""
 
+import dataclasses
 import datetime as dt
 import logging
 import os
@@ -13,6 +14,7 @@ import time
 import pytest
 import sqlalchemy as sa
 
+from dealmail.io import migrate
 from dealmail.io.database import DatabaseSpec
 from dealmail.pipeline import edges
 from dealmail.pipeline.engines import run_local
@@ -58,6 +60,19 @@ def test_a_run_that_was_stopped_does_not_say_that_nothing_more_is_due(tmp_path, 
         assert run_local(options, stop) == 0
     assert "stopped by a signal after 0 passes" in caplog.text
     assert "nothing more is due" not in caplog.text
+
+
+def test_once_fails_where_the_index_cannot_be_reached(tmp_path, store, caplog):
+    """The next run indexes what waits; but whoever hears only of cron's failures must hear of it."""
+    database = DatabaseSpec(f"sqlite:///{tmp_path}/d.db")
+    opened = migrate.open_database(database)
+    store(opened, range(3))
+    opened.close()
+    away = JobOptions(database=database, search="http://127.0.0.1:1", once=True)
+    with caplog.at_level(logging.INFO, logger="dealmail.pipeline"):
+        assert run_local(away, threading.Event()) == 1
+    assert "the search index is not to be reached; 3 changes wait for it" in caplog.text
+    assert run_local(dataclasses.replace(away, search=""), threading.Event()) == 0
 
 
 GOES_AWAY = """
