@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from ..transforms.errors import DealmailError
 from . import schema
 from .database import Database
+from .mailboxes import CLOCK_SKEW
 from .poll_times import next_poll
 
 _log = logging.getLogger(__name__)
@@ -55,6 +56,10 @@ class ChoreKind:
     def turn(self, name: str, now: dt.datetime) -> dt.datetime:
         """Its next turn (UTC)."""
         return now if self.every is None else next_poll(name, now, self.every, None)
+
+    def is_astray(self, turn_at: dt.datetime, now: dt.datetime) -> bool:
+        """Whether no turn is given so far ahead: this one was by a longer period, or by a clock that was wrong."""
+        return turn_at > now + max(self.every or self.again, self.again) + CLOCK_SKEW
 
 
 class DatabaseChores:
@@ -140,7 +145,7 @@ class DatabaseChores:
         self._database.transaction(lambda connection: connection.execute(held))
 
     def _fill(self, now: dt.datetime) -> None:
-        """Give what has no turn yet its first one; take away turns of what is no more."""
+        """Give what has no turn yet its first one, and a nearer one where it is astray; take away turns of what is no more."""
         all_of_them = self._fill_at is None or now >= self._fill_at
         asked = {name: kind for name, kind in self._kinds.items() if all_of_them or kind.every is None}
         wanted = {f"{name}:{about}": kind for name, kind in asked.items() for about in kind.ids()}
@@ -149,15 +154,24 @@ class DatabaseChores:
         elif not wanted:
             return
         with self._database.reading() as connection:
-            known = set(connection.scalars(sa.select(_chore.name).where(self._ours)))
-        rows = [{"name": name, "turn_at": kind.turn(name, now)} for name, kind in wanted.items() if name not in known]
-        gone = sorted(known - wanted.keys()) if all_of_them else []
-        if not (rows or gone):
+            query = sa.select(_chore.name, _chore.turn_at).where(self._ours)
+            known = {row.name: row.turn_at for row in connection.execute(query)}
+        turns = {name: kind.turn(name, now) for name, kind in wanted.items()}
+        rows = [{"name": name, "turn_at": at} for name, at in turns.items() if name not in known]
+        astray = [
+            {"name": name, "turn_at": turns[name]}
+            for name, at in known.items()
+            if name in wanted and wanted[name].is_astray(at, now)
+        ]
+        gone = sorted(known.keys() - wanted.keys()) if all_of_them else []
+        if not (rows or astray or gone):
             return
 
         def work(connection: sa.Connection) -> None:
             if rows:
                 self._database.insert_new(connection, schema.chore, rows)
+            if astray:
+                self._database.upsert(connection, schema.chore, astray, ["turn_at"])
             for begin in range(0, len(gone), 500):
                 connection.execute(sa.delete(schema.chore).where(_chore.name.in_(gone[begin : begin + 500])))
 

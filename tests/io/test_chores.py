@@ -135,6 +135,31 @@ def test_the_next_turn_is_known_and_one_that_another_took_is_not_waited_for(
     assert abs(again - due - DAY) < dt.timedelta(seconds=1)
 
 
+def test_turns_follow_a_shorter_period(database: Database, clock: Any) -> None:
+    """`--audit_hours=720` until now, and 24 from now on: who is audited too seldom must not wait for a month once more."""
+    mailboxes, done = [f"m{i}" for i in range(5)], list[str]()
+    assert worker(database, clock, audit=audits(mailboxes, done.append, 30 * DAY)).due(clock()) == []
+    often = worker(database, clock, audit=audits(mailboxes, done.append))
+    for _ in range(24):
+        clock.advance(hours=1)
+        run(often, clock)
+    assert sorted(done) == mailboxes
+
+
+def test_a_turn_that_was_given_by_a_clock_far_ahead_is_given_anew(database: Database, clock: Any) -> None:
+    audited, ended = list[str](), ["7"]
+    kinds = {"audit": audits(["m1"], audited.append), "end": ChoreKind(lambda: ended, ended.remove, None, HALF_HOUR)}
+    true = clock()
+    clock.advance(days=3650)
+    assert worker(database, clock, **kinds).due(clock()) == ["end:7"]
+    clock.at = true
+    chores = worker(database, clock, **kinds)
+    for _ in range(24):
+        clock.advance(hours=1)
+        run(chores, clock)
+    assert (audited, ended) == (["m1"], [])
+
+
 def test_mailboxes_that_are_no_more_lose_their_turn_and_foreign_chores_are_left_alone(
     sqlite_database: Database, clock: Any
 ) -> None:
