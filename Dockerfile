@@ -1,7 +1,8 @@
 # One image is launcher and worker: the same locked versions on both sides. Build: docker build -t dealmail .
 FROM python:3.11-slim AS base
 
-# Beam's worker entry point; for Flink and Dataflow the image is given as --sdk_container_image (with --sdk_location=container).
+# Beam's worker entry point; for Dataflow the image is given as --sdk_container_image (with --sdk_location=container), and for Flink
+# it is started beside the TaskManagers (docs/running.md).
 COPY --from=apache/beam_python3.11_sdk:2.77.0 /opt/apache/beam /opt/apache/beam
 
 WORKDIR /opt/dealmail

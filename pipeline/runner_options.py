@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import pathlib
 import re
 import urllib.parse
@@ -44,14 +45,12 @@ _SHOWN: Final = {
 }
 _FILES: Final = ("flink_job_server_jar", "prism_location", "setup_file", "requirements_file")
 
-_BRINGS_DEALMAIL: Final = (
-    "sdk_container_image",
-    "setup_file",
-    "extra_packages",
-    "environment_config",
-    "environment_options",
-)
-"""Options by which workers can come to have dealmail: without any they are Beam's own image, and each of them fails on its import."""
+_ON_DATAFLOW: Final = ("sdk_container_image", "setup_file", "extra_packages")
+_ELSEWHERE: Final = ("environment_config", "environment_options", "setup_file", "extra_packages")
+"""Options by which workers can come to have dealmail: without any they are Beam's own image, and each of them fails on its import.
+Outside Dataflow Beam passes over --sdk_container_image, and takes an image from --environment_config."""
+_DATAFLOW_TAKES: Final = "--sdk_container_image=REGISTRY/dealmail:TAG --sdk_location=container"
+_OTHERS_TAKE: Final = "--environment_type=EXTERNAL --environment_config=HOST:50000, or DOCKER and REGISTRY/dealmail:TAG"
 
 
 class _Refusing(_BeamArgumentParser):  # type: ignore[misc]  # Beam's is untyped
@@ -94,18 +93,11 @@ def check_runner_options(options: JobOptions, rest: Sequence[str]) -> None:
         value = getattr(given, name, None)
         if value and not urllib.parse.urlsplit(value).netloc and not pathlib.Path(value).exists():
             raise OptionError(f"--{name}={value}: there is no such file")
-    elsewhere = options.runner == "DataflowRunner" or (
-        options.runner == "FlinkRunner" and _is_cluster(given.flink_master)
-    )
-    if elsewhere and not any(getattr(given, name, None) for name in _BRINGS_DEALMAIL):
-        how = (
-            "--environment_type=EXTERNAL --environment_config=HOST:50000, or "
-            if options.runner == "FlinkRunner"
-            else ""
-        )
-        raise OptionError(
-            f"--runner={options.runner} needs workers with dealmail: {how}--sdk_container_image=REGISTRY/dealmail:TAG --sdk_location=container"
-        )
+    on_dataflow = options.runner == "DataflowRunner"
+    brings = _ON_DATAFLOW if on_dataflow else _ELSEWHERE
+    if not _is_this_machine(options, given) and not any(getattr(given, name, None) for name in brings):
+        how = _DATAFLOW_TAKES if on_dataflow else _OTHERS_TAKE
+        raise OptionError(f"--runner={options.runner} needs workers with dealmail: {how}")
 
 
 def runner_options(options: JobOptions, rest: Sequence[str]) -> PipelineOptions:
@@ -118,8 +110,12 @@ def runner_options(options: JobOptions, rest: Sequence[str]) -> PipelineOptions:
     return made
 
 
-def _is_cluster(flink_master: str) -> bool:
-    return not flink_master.startswith("[")  # [local], [auto]: this very machine does the work
+def _is_this_machine(options: JobOptions, given: argparse.Namespace) -> bool:
+    """Whether what has started the job does the work, too."""
+    if options.runner not in ON_FLINK:
+        return options.runner == "PrismRunner"
+    is_local = options.runner == "FlinkRunner" and given.flink_master.startswith("[")  # [local], [auto]
+    return given.environment_type == "LOOPBACK" or (is_local and not given.environment_type)
 
 
 def _subclasses(kind: Any) -> list[Any]:

@@ -43,6 +43,9 @@ BAD = [
     (["--database-password=env:X"], "did you mean --database_password?"), ([*DATAFLOW, *CLOUD, "--num-workers=3"], "did you mean --num_workers?"),
     ([*DATAFLOW, *CLOUD, "--fetch-threads=3"], "did you mean --fetch_threads?"),
     ([*DATAFLOW, *CLOUD], "--sdk_container_image="), ([*FLINK, "--flink_master=flink:8081"], "--environment_config=HOST:50000"),
+    ([*DATAFLOW, *CLOUD, "--environment_config=localhost:50000"], "--sdk_container_image="),  # Dataflow knows no pools
+    ([*FLINK, "--flink_master=flink:8081", "--sdk_container_image=image"], "--environment_config="),  # and Flink no such image
+    (["--runner=PortableRunner", *AWAY, "--job_endpoint=flink:8099"], "--environment_config=HOST:50000"),
     ([*DATAFLOW, *CLOUD, "--sdk_container_image=image", "--update"], "submit this one anew"),
     ([*DATAFLOW, *CLOUD, "--setup_file=/no/setup.py"], "/no/setup.py"), ([*DATAFLOW, *CLOUD, "--requirements_file=missing"], "missing"),
     (["--claim_batch=0"], "--claim_batch"), (["--fetch_batch=-1"], "fetch_batch"), (["--settle_shards=0"], "settle_shards"),
@@ -140,11 +143,12 @@ def test_options_of_the_runners_pass():
 
     for argv in (
         [*FLINK, "--flink_master=flink:8081", "--parallelism=2", "--checkpointing_interval=5000", "--object_reuse",
-         "--sdk_container_image=image"],
+         "--environment_config=image"],
         [*FLINK, "--parallelism=2"], [*DATAFLOW, *CLOUD, "--setup_file=./setup.py"],
         [*DATAFLOW, "--project=our-project", "--region=europe-west1", "--temp_location=gs://b/t", "--num_workers=2",
          "--sdk_container_image=image", "--experiments=x", "--streaming"],
         ["--runner=PortableRunner", *AWAY, "--job_endpoint=flink:8099", "--environment_type=EXTERNAL",
          "--environment_config=localhost:50000"],
+        ["--runner=PortableRunner", *AWAY, "--job_endpoint=localhost:8099", "--environment_type=LOOPBACK"],
     ):  # fmt: skip
         check_runner_options(*parse(argv))
