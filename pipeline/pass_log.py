@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 _log = logging.getLogger(__name__)
 
 EVERY = dt.timedelta(minutes=1)
-OUTCOMES = ("imported", "dropped", "gone", "parked", "failed")
+OUTCOMES = ("imported", "dropped", "gone", "failed")
 
 
 def summary(counters: Mapping[str, int]) -> str:
