@@ -168,6 +168,7 @@ def check(settings: Settings, repair: bool, format_: Format) -> None:
         if repair:
             report = index_check.repair(database, opened, now=utc_now, team_id=team_id)
             outbox = open_outbox(database, opened)
+            outbox.release(team_id)  # what the index has refused is tried once more
             while outbox.drain(DRAIN):
                 pass
             opened.refresh()

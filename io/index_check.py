@@ -126,6 +126,7 @@ def rebuild(database: Database, index: SearchIndex, outbox: Outbox, *, now: Call
                     entries.append(IndexEntry(one.team_id, one.engagement_id, (one.index_version or 0) + 1))
             fresh.put(entries)
     repair(database, index, now=now)
+    outbox.release()  # what the old one has refused is tried once more
     while outbox.drain(documents.BATCH_COUNT):
         pass
     return count

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Callable
 from typing import Any
@@ -105,3 +106,23 @@ def test_index_check_finds_and_mends(dealmail: Run, sqlite_database: Database) -
     assert (row["differences"], row["equal"]) == ({"older": 1}, False)
     assert dealmail("index", "check", "--repair").exit_code == 0
     assert dealmail("index", "check").exit_code == 0
+
+
+@pytest.mark.parametrize("command", [("check", "--repair"), ("rebuild",)])
+def test_what_the_index_refused_is_tried_again(
+    dealmail: Run, jsonl: Rows, sqlite_database: Database, command: tuple[str, ...]
+) -> None:
+    """A proxy before Elasticsearch takes larger requests now, say; the mail itself never changes again."""
+    refused = {"team_id": "default", "engagement_id": "e1", "version": 99, "error_class": "status_413"}
+    times = {"is_delete": False, "enqueued_at": dt.datetime(2026, 2, 27, tzinfo=dt.UTC), "attempts": 1}
+
+    def park(connection: sa.Connection) -> None:
+        connection.execute(sa.update(schema.engagement).where(schema.engagement.c.id == "e1").values(version=99))
+        connection.execute(sa.insert(schema.search_outbox).values(**refused, **times))
+
+    sqlite_database.transaction(park)
+    assert dealmail("index", "check").exit_code == 1
+    assert dealmail("index", *command).exit_code == 0
+    assert dealmail("index", "check").exit_code == 0
+    with sqlite_database.reading() as connection:
+        assert connection.execute(sa.select(schema.search_outbox)).all() == []
