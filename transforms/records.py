@@ -167,7 +167,7 @@ class CustomerMail(Record):
     `engagement_id` is the same for every copy. `content_digest` covers all stored content. `rank` orders copies that
     differ: the smallest string wins, whatever the order of arrival. `context` are the keyed digests of the people this mail
     shows the team writes to, and of its own Message-ID (outbound mail only): see transforms/correspondence.py. `also_from` is who
-    else may be blocked (Reply-To, Sender): not stored, settling looks whether a block has come meanwhile.
+    else may be blocked (Reply-To, Sender, behind a group): not stored, settling looks whether a block has come meanwhile.
     """
 
     claim: ClaimedMessage

@@ -136,8 +136,12 @@ def early_rule(message: NormalizedMessage, directory: CrmDirectory, now: dt.date
         return decisions.PARTICIPANTS_INTERNAL if has_people else decisions.PARTICIPANTS_NONE
     if directory.blocks_nobody:
         return None
-    people = (*message.participants, *message.also_from)
-    return directory.blocked(people, directory.user_of(message.claim.owner))
+    return directory.blocked((*message.participants, *_also_from(message)), directory.user_of(message.claim.owner))
+
+
+def _also_from(message: NormalizedMessage) -> tuple[Participant, ...]:
+    """Who is no participant but may be blocked: in Reply-To and Sender, and whom a group names that is not believed to match by."""
+    return message.also_from if message.behind is None else (*message.also_from, message.behind)
 
 
 def is_before_window(message: NormalizedMessage) -> bool:
@@ -287,7 +291,7 @@ def _customer_mail(
         signals=() if verdict is None else verdict.signals,
         context=shown_by(message, directory, correspondence) if direction == "outbound" else (),
         crm_version=directory.version,
-        also_from=tuple(one.address for one in message.also_from),
+        also_from=tuple(one.address for one in _also_from(message)),
     )
 
 

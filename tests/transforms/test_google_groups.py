@@ -76,6 +76,7 @@ def test_case_70_a_customers_group_that_hides_a_private_address_is_the_customers
         ("team@acme.example", "jane@acme.example", "team@acme.example"),
         ("support@corp.example", "jane@acme.example", "support@corp.example"),
         ("support@corp.example", "jane@acme.example", "acme.example"),
+        ("team@acme.example", "jane@private.example", "private.example"),  # whom it names is not believed, but kept out
     ],
 )
 def test_case_70_a_block_holds_for_the_group_and_for_the_author_behind_it(group, author, pattern):
