@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -67,6 +68,8 @@ class LazyGroup(click.Group):
         """As click's, but an error is one line: exit code 2 for bad input, 1 for a failure, 130 after Ctrl-C."""
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # mail has letters that a terminal lacks
         try:
             sys.exit(super().main(args, prog_name, complete_var, standalone_mode=False, **extra) or 0)
         except click.exceptions.NoArgsIsHelpError as error:

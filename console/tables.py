@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 import itertools
 import json
 import sys
@@ -54,7 +55,9 @@ def short(time: dt.datetime | str | None) -> str:
 
 
 def write_jsonl(rows: Iterable[Mapping[str, Any]]) -> None:
-    """One JSON object a line, keys in the order given, UTF-8 as it is."""
+    """One JSON object a line, keys in the order given, in UTF-8 whatever the locale's encoding is."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
     for row in rows:
         sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
 

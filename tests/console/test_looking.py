@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +15,7 @@ from click.testing import Result
 from dealmail.console import queries
 from dealmail.console.tables import iso
 from dealmail.io import schema
-from dealmail.io.database import Database
+from dealmail.io.database import Database, DatabaseSpec
 
 Run = Callable[..., Result]
 Rows = Callable[..., list[dict[str, Any]]]
@@ -222,3 +226,19 @@ def test_a_time_has_the_same_width_in_every_century() -> None:
     assert iso(dt.datetime(1, 1, 1, tzinfo=dt.UTC)) == "0001-01-01T00:00:00.000000Z"
     in_india = dt.timezone(dt.timedelta(hours=5, minutes=30))
     assert iso(dt.datetime(2026, 5, 4, 10, 20, 30, 5, in_india)) == "2026-05-04T04:50:30.000005Z"
+
+
+def test_what_is_shown_comes_out_in_a_locale_that_lacks_its_letters(
+    sqlite_spec: DatabaseSpec, sqlite_database: Database, stored: Any
+) -> None:
+    """JSON lines are UTF-8 wherever they are written; for people, a letter that their terminal lacks is a question mark."""
+    named = sa.update(schema.engagement).values(subject="Grüße \U0001f600")
+    sqlite_database.transaction(lambda connection: connection.execute(named))
+
+    def output(*arguments: str) -> bytes:
+        command = [sys.executable, "-m", "dealmail.console.main", *arguments, "--database", sqlite_spec.url]
+        return subprocess.run(command, env=os.environ | {"PYTHONIOENCODING": "latin-1"}, stdout=-1, check=True).stdout
+
+    rows = [json.loads(line.decode("utf-8")) for line in output("engagements", "--format", "jsonl").splitlines()]
+    assert {row["subject"] for row in rows} == {"Grüße \U0001f600"}
+    assert "'Grüße ?'".encode("latin-1") in output("explain", stored.alice, "a1")
