@@ -188,6 +188,9 @@ class SignIn:
         except (TransientError, GmailRequestError) as error:
             self._refuse(mailbox_id, actor, type(error).__name__, f"Gmail could not be asked ({error}); try again")
         if same_account(profile.address) != same_account(mailbox.address):
+            if self._is_read_as(mailbox_id, profile.address):
+                text = "this Google account has another address now: give its user that one in the CRM, and connect it"
+                self._refuse(mailbox_id, actor, "another account", text)
             undone = self._undo(profile.address, values["refresh_token"]) if kind == "oauth" else ""
             self._refuse(
                 mailbox_id, actor, f"another account{undone}",
@@ -240,6 +243,16 @@ class SignIn:
                 mailboxes.require_listed(connection, mailbox)
         except mailboxes.NotListedError as error:
             self._refuse(mailbox.id, actor, "not listed", str(error))
+
+    def _is_read_as(self, mailbox_id: str, address: str) -> bool:
+        """Whether the account that the mailbox is connected to is called `address` now; also where Gmail does not say at the moment."""
+        self._quota.debit(mailbox_id, self._quota.limits.profile, self._now())
+        try:
+            return same_account(self._accounts.open(mailbox_id).profile().address) == same_account(address)
+        except TransientError:
+            return True  # a grant too many does less harm than taking back the one in use
+        except DealmailError:
+            return False
 
     def _undo_found(self, mailbox_id: str, token: dict[str, Any]) -> str:
         """`_undo` for a token of whichever account it is. One without gmail.readonly cannot say, and cannot read either."""

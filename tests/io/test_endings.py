@@ -257,6 +257,19 @@ def test_a_grant_of_an_account_that_is_read_here_is_left_alone(gmails: Any, sign
     assert gmails.outcomes(bob) == {mail: "customer"}
 
 
+def test_consenting_again_under_the_old_address_of_a_renamed_account_ends_nothing(gmails: Any, sign_in: SignIn) -> None:
+    """It is refused, for the account has another name now; but that account is the one that is read here."""
+    address = f"renamed@{gmails.domain}"
+    gmails.client.add_mailbox(address)
+    box, token = gmails.mailboxes.add("t1", "u1", f"before@{gmails.domain}").id, gmails.client.grant(address)
+    gmails.grant(box, token)
+    gmails.mailboxes.turn_on(box, "alice")
+    with pytest.raises(SignInError):
+        sign_in.grant(box, gmails.client.grant(address), [], "alice")
+    assert works(gmails, token)
+    assert last(gmails, box) == ("refused", "alice", "another account")
+
+
 def test_one_account_written_in_two_ways_is_one(gmails: Any) -> None:
     box = gmails.mailboxes.add("t1", "u1", f"pat.{gmails.domain}@googlemail.com").id
     values = {"refresh_token": "r", "scopes": []}
