@@ -81,10 +81,15 @@ def read_lines(text: str) -> Iterator[Line]:
     except csv.Error:
         raise CrmFileError([f"line 1: {_BROKEN}"]) from None
     unknown = [str(n + 1) for n, name in enumerate(header) if name not in COLUMNS]
-    if "kind" not in header or unknown:
+    twice = [
+        f"line 1: the name of column number {n + 1} stands there twice"
+        for n, name in enumerate(header)
+        if name in COLUMNS and name in header[:n]
+    ]
+    if "kind" not in header or unknown or twice:
         missing = [] if "kind" in header else ["line 1: there is no column `kind`"]
         known = f"; the columns are {', '.join(COLUMNS)}"
-        raise CrmFileError(missing + [f"line 1: unknown name of column number {n}{known}" for n in unknown])
+        raise CrmFileError(missing + [f"line 1: unknown name of column number {n}{known}" for n in unknown] + twice)
     before = reader.line_num
     while True:
         try:

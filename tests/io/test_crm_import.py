@@ -225,6 +225,12 @@ def test_a_cell_of_one_address_or_domain_takes_no_several(sales: Any, one: str, 
     assert load(sales, f"kind,pattern\nblocked,{one}\nblocked,*@{other}\nblocked,o'brien@x.example\n").is_change
 
 
+def test_a_column_that_stands_twice_is_a_mistake(sales: Any) -> None:
+    """Of two the first would be passed over without a word."""
+    with pytest.raises(CrmFileError, match="line 1: the name of column number 4 stands there twice"):
+        load(sales, "kind,id,address,Address\ncontact,c1,zoe@acme.example,zoe@home.example\n")
+
+
 def test_a_quotation_mark_that_is_not_closed_swallows_no_lines(sales: Any) -> None:
     text = 'kind,id,name\nuser,u1,Alice\nuser,u2,"Bob\nuser,u3,Eve\n'
     with pytest.raises(CrmFileError, match=r"line 3, a quotation mark is opened and not closed"):
