@@ -20,7 +20,7 @@ WHY: Final = {
     "ServiceAccountError": "Google refuses the service account: is the key in its file one that Google still has, and this machine's clock right? It is tried again",
     "GmailQuotaError": "Gmail's quota is used up for now; it goes on by itself",
     "GmailRequestError": "Gmail refuses a request of dealmail's, which only a look at the job's log explains; it is tried again",
-    "VaultError": "Its token cannot be opened: is the key that sealed it still in the list (--token_key)? It is tried again",
+    "VaultError": "Its token cannot be opened: is the key that sealed it in the list (--token_key), and was the job restarted since a new one came? It is tried again",
     "SecretNotFoundError": "A secret cannot be read (the OAuth client, or the service account's key file); it is tried again",
 }
 """What a mailbox's reason to wait means; the names are those of errors."""

@@ -135,7 +135,8 @@ def keys() -> None:
 def rotate(settings: Settings) -> None:
     """Encrypt all stored tokens with the newest key.
 
-    Put the new key in front of the old one in the secret, separated by a comma or white space, and keep the old one there.
+    Put the new key in front of the old one in the secret, separated by a comma or white space, keep the old one there, and restart the
+    job, before you run this: a job that does not know the new key could not open a token any more.
     """
     from ..io import vault
     from .connecting import open_vault

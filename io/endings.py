@@ -28,7 +28,9 @@ from .vault import Vault, VaultError
 GRACE: Final = dt.timedelta(minutes=1)
 """So long a credential that has just ended is left to whoever ended it."""
 PATIENCE: Final = dt.timedelta(hours=1)
-"""So long a token is not revoked because Gmail cannot be asked whose it is, or to stop the watch; then it is all the same."""
+"""So long a token is not revoked because Gmail cannot be asked whose it is, or to stop the watch, and none is lost because its key is
+not at hand; then it is all the same.
+"""
 _ended = schema.ended_credential.c
 
 
@@ -104,7 +106,9 @@ class Endings:
         try:
             values = self._vault.open(mailbox.id, row.ciphertext)
         except VaultError as error:
-            return [f"not revoked at Google: {type(error).__name__}"], self._gives_up
+            # For a while the job may be one that was not restarted yet with a new key.
+            is_lost = self._gives_up and not self._is_recent(row.ended_at)
+            return [f"not revoked at Google: {type(error).__name__}"], is_lost
         addresses, silent = self._address_at_google(mailbox, row.kind, values)
         if silent is not None and self._waits_for(silent, row.ended_at):
             return [], False
@@ -138,7 +142,10 @@ class Endings:
         is_passing = isinstance(error, TransientError) or (
             isinstance(error, SecretNotFoundError) and not self._gives_up
         )
-        return is_passing and abs(self._now() - ended_at) < PATIENCE
+        return is_passing and self._is_recent(ended_at)
+
+    def _is_recent(self, ended_at: dt.datetime) -> bool:
+        return abs(self._now() - ended_at) < PATIENCE
 
     def _address_at_google(
         self, mailbox: MailboxRow, kind: Kind, values: dict[str, Any]

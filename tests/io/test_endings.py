@@ -234,6 +234,18 @@ def test_ended_tokens_are_sealed_anew_with_the_others(gmails: Any) -> None:
     assert not works(gmails, token)
 
 
+def test_a_job_that_was_not_restarted_with_a_new_key_throws_no_token_away(gmails: Any) -> None:
+    alice, token = watched(gmails)
+    both = Vault((b"another key for tests only", b"key material for tests only"))
+    rotate(gmails.database, both)
+    gmails.mailboxes.turn_off(alice, "alice")
+    gmails.advance(minutes=2)
+    assert chore(gmails) == [False]
+    gmails.vault = both
+    assert chore(gmails) == [True]
+    assert (is_watched(gmails, alice), works(gmails, token), held(gmails)) == (False, False, (0, 0))
+
+
 # --- a consent given by mistake --------------------------------------------------------------------------------------
 def test_a_grant_of_another_account_is_taken_back(gmails: Any, sign_in: SignIn) -> None:
     alice = gmails.connect("alice")
