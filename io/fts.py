@@ -307,9 +307,9 @@ class FtsIndex:
         Raises:
             StoreUnavailableError: somebody else would not let go of the file for a minute; or it cannot be written.
         """
-        with self._transaction() as connection:
-            g = self._now(connection)
-            connection.execute(f"insert into search_fts_{g}(search_fts_{g}) values ('optimize')")
+        with self._transaction() as connection:  # what is being filled, or was left behind, gets deletes too
+            for (g,) in connection.execute("select generation from search_state").fetchall():
+                connection.execute(f"insert into search_fts_{g}(search_fts_{g}) values ('optimize')")
         try:
             self._connection().execute("pragma temp_store=file")  # the whole file is copied
             try:

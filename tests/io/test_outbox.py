@@ -381,9 +381,14 @@ class TestIndexDown:
         assert agree(sqlite_database, fts_search_index) == 50
 
 
-def test_nothing_of_what_is_erased_is_left_in_the_search_file(sqlite_database, clock, store, tmp_path):
+@pytest.mark.parametrize("is_rebuilt", [False, True])
+def test_nothing_of_what_is_erased_is_left_in_the_search_file(sqlite_database, clock, store, tmp_path, is_rebuilt):
+    """Nor in what is being filled anew meanwhile, or was left behind by a rebuild that was killed."""
     index = open_index(SearchSpec(f"sqlite:///{tmp_path / 'own.db'}"))
     index.ensure()
+    rebuild = index.rebuilding()
+    if is_rebuilt:
+        rebuild.__enter__()
     outbox = Outbox(sqlite_database, index, now=clock)
     store(sqlite_database, range(200))
     (gone,) = store(sqlite_database, [777], text="the xyzzyplugh secret of qwertzmarker")
