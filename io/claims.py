@@ -74,13 +74,15 @@ class GmailClaims:
             except UnknownMailboxError:
                 return []
             if not self._may_read(mailbox, due):
+                if due.reason == "push" and mailbox.is_paused(self._now()):
+                    self._look_soon(mailbox.id)  # the pause began after the push was noted
                 return []
             try:
                 return self._claim(mailbox, due)
             except LostRaceError:
                 continue
         # Others have read meanwhile, but perhaps a moment too early for what this push was about.
-        self._database.transaction(lambda connection: mailboxes.look_soon(connection, due.mailbox_id, self._now()))
+        self._look_soon(due.mailbox_id)
         return []
 
     def _claim(self, mailbox: MailboxRow, due: DueMailbox) -> list[ClaimedMessage]:
@@ -111,6 +113,9 @@ class GmailClaims:
         if self._settings.topic and not is_mere_push and watch.is_due(current, self._now()):
             self._renew_watch(current, gmail)
         return claimed
+
+    def _look_soon(self, mailbox_id: str) -> None:
+        self._database.transaction(lambda connection: mailboxes.look_soon(connection, mailbox_id, self._now()))
 
     def _may_read(self, mailbox: MailboxRow, due: DueMailbox) -> bool:
         if not mailbox.import_on or mailbox.state in RESTING:

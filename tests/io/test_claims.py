@@ -118,6 +118,27 @@ def test_every_poll_looks_whether_or_not_a_push_came(gmails: Any) -> None:
     assert dt.timedelta(0) < gmails.row(alice).next_poll_at - gmails.clock() <= 15 * MINUTES
 
 
+def test_a_push_that_meets_a_pause_on_its_way_is_followed_when_that_is_over(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    gmails.sync(alice)
+    gmails.advance(minutes=16)
+    old, limits = gmails.deliver(alice), {"429": 1.0, "methods": ["messages.get"], "retry_after": 20}
+    claimed = gmails.claim(alice, "poll")
+    new = gmails.deliver(alice)
+    (push,) = gmails.register.touched(gmails.address(alice), gmails.clock())
+    gmails.client.set_faults({**limits, "mailboxes": [gmails.address(alice)]})
+    gmails.settle(claimed)
+    assert gmails.claim(alice, "work") == []  # another worker's turn comes first
+    gmails.client.set_faults()
+    assert gmails.row(alice).state == "quota_delayed"
+    assert gmails.claims().claim(push) == []
+    assert gmails.register.due(gmails.clock()) == []
+    gmails.advance(seconds=21)
+    assert gmails.register.due(gmails.clock()) == [DueMailbox("t1", alice, "poll")]
+    gmails.settle(gmails.claim(alice, "poll"))
+    assert gmails.outcomes(alice) == {old: "customer", new: "customer"}
+
+
 def test_a_push_that_brought_mail_is_followed_by_one_more_look(gmails: Any) -> None:
     alice = gmails.connect("alice")
     gmails.sync(alice)
