@@ -16,7 +16,7 @@ from . import mailboxes
 from .database import Database
 from .gmail_errors import OAuthClientError
 from .google_signin import GmailAccounts
-from .mailboxes import Mailboxes, MailboxRow
+from .mailboxes import Mailboxes, MailboxRow, is_over
 
 _log = logging.getLogger(__name__)
 
@@ -60,11 +60,13 @@ class Refusals:
         now = self._now()
 
         def work(connection: sa.Connection) -> None:
-            mailboxes.lock(self._database, connection, mailbox.id)
+            renew_at = mailboxes.lock(self._database, connection, mailbox.id).watch_renew_at
             if self._accounts.sealed(connection, mailbox.id) != consent:
                 raise LostRaceError(mailbox.id)  # connected anew meanwhile: the old token's refusal is no news
             self._mailboxes.set_state_in(
-                connection, mailbox.id, error.state, type(error).__name__, next_poll_at=next_poll_at, not_before=None, last_poll_at=now
+                connection, mailbox.id, error.state, type(error).__name__, next_poll_at=next_poll_at, not_before=None, last_poll_at=now,
+                # The watch waits with the poll: where it was due, it would have the mailbox looked at all the time.
+                watch_renew_at=next_poll_at if renew_at and is_over(renew_at, next_poll_at) else renew_at,
             )  # fmt: skip
 
         self._database.transaction(work)

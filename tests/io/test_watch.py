@@ -155,11 +155,16 @@ def test_a_push_waits_for_no_watch(gmails: Any) -> None:
     assert asked(gmails, alice)["watch"] == 1
 
 
-def test_a_blocked_mailbox_whose_watch_is_due_stays_blocked_and_makes_no_loop(gmails: Any) -> None:
+@pytest.mark.parametrize("by_gmail", [True, False], ids=["Gmail", "the token endpoint"])
+def test_a_blocked_mailbox_whose_watch_is_due_stays_blocked_and_makes_no_loop(gmails: Any, by_gmail: bool) -> None:
     alice = gmails.connect("alice")
     claims = gmails.claims(topic=gmails.sandbox.topic)
     gmails.sync(alice, "poll", claims)
-    gmails.client.set_state(gmails.address(alice), "domain_policy")
+    if by_gmail:
+        gmails.client.set_state(gmails.address(alice), "domain_policy")
+    else:
+        gmails.client.set_faults({"token_answer": 1.0, "says": {"code": 400, "error": "admin_policy_enforced"}})
+        gmails.accounts.forget(alice)  # with its access token
     gmails.advance(days=1, seconds=1)
     looks = 0
     while due := gmails.register.due(gmails.clock()):
@@ -167,7 +172,13 @@ def test_a_blocked_mailbox_whose_watch_is_due_stays_blocked_and_makes_no_loop(gm
         assert looks < 4
         assert [gmails.claim(one.mailbox_id, one.reason, claims) for one in due] == [[]]
     row = gmails.row(alice)
-    assert (row.state, row.watch_error) == ("admin_blocked", "watch: 403 domainPolicy x1")
+    assert (row.state, row.watch_error) == ("admin_blocked", "")
+    assert gmails.register.next_due(gmails.clock()) == row.next_poll_at
+    gmails.client.set_state(gmails.address(alice), "ok")
+    gmails.client.set_faults()
+    gmails.advance(minutes=16)
+    gmails.sync(alice, "poll", claims)
+    assert (gmails.row(alice).state, asked(gmails, alice)["watch"]) == ("live", 2)
 
 
 def test_a_silently_dead_watch_is_noticed_within_the_hour_and_renewed_hourly(gmails: Any) -> None:
