@@ -110,8 +110,15 @@ class GmailClaims:
             _log.error("mailbox %s cannot be read: %s", mailbox.id, error)
             self._refusals.pause(mailbox, error)
             return []
-        if self._settings.topic and not is_mere_push and watch.is_due(current, self._now()):
-            self._renew_watch(current, gmail)
+        if not is_mere_push and watch.is_due(current, self._now()):
+            if self._settings.topic:
+                self._renew_watch(current, gmail)
+            elif (
+                current.watch_renew_at
+            ):  # a job with a topic made it: what is due and never done would be due in every pass
+                self._database.transaction(
+                    lambda connection: mailboxes.advance(connection, current, watch_renew_at=None)
+                )
         return claimed
 
     def _look_soon(self, mailbox_id: str) -> None:

@@ -181,6 +181,20 @@ def test_a_blocked_mailbox_whose_watch_is_due_stays_blocked_and_makes_no_loop(gm
     assert (gmails.row(alice).state, asked(gmails, alice)["watch"]) == ("live", 2)
 
 
+def test_a_job_without_a_topic_makes_no_loop_of_a_watch_that_was_due(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    with_topic, without = gmails.claims(topic=gmails.sandbox.topic), gmails.claims()
+    gmails.sync(alice, "poll", with_topic)
+    gmails.advance(days=1, seconds=1)
+    for _ in range(2):
+        for due in gmails.register.due(gmails.clock()):
+            gmails.settle(without.claim(due))
+    assert gmails.register.next_due(gmails.clock()) == gmails.row(alice).next_poll_at
+    gmails.advance(minutes=16)
+    gmails.sync(alice, "poll", with_topic)
+    assert asked(gmails, alice) == {"watch": 2, "stop": 0}
+
+
 def test_a_silently_dead_watch_is_noticed_within_the_hour_and_renewed_hourly(gmails: Any) -> None:
     alice = gmails.connect("alice")
     claims = gmails.claims(topic=gmails.sandbox.topic)
