@@ -96,7 +96,7 @@ class DatabaseChores:
             StoreUnavailableError: the database cannot be reached.
         """
         with self._lock:
-            if self._peek_at is None or now >= self._peek_at:
+            if not _is_ahead(self._peek_at, now, PEEK_EVERY):
                 self._fill(now)
                 query = sa.select(_chore.turn_at).where(self._ours).order_by(_chore.turn_at).limit(1)
                 with self._database.reading() as connection:
@@ -146,7 +146,7 @@ class DatabaseChores:
 
     def _fill(self, now: dt.datetime) -> None:
         """Give what has no turn yet its first one, and a nearer one where it is astray; take away turns of what is no more."""
-        all_of_them = self._fill_at is None or now >= self._fill_at
+        all_of_them = not _is_ahead(self._fill_at, now, FILL_EVERY)
         asked = {name: kind for name, kind in self._kinds.items() if all_of_them or kind.every is None}
         wanted = {f"{name}:{about}": kind for name, kind in asked.items() for about in kind.ids()}
         if all_of_them:
@@ -176,3 +176,8 @@ class DatabaseChores:
                 connection.execute(sa.delete(schema.chore).where(_chore.name.in_(gone[begin : begin + 500])))
 
         self._database.transaction(work)
+
+
+def _is_ahead(at: dt.datetime | None, now: dt.datetime, most: dt.timedelta) -> bool:
+    """Whether a moment `most` ahead at first is still to come. One that lies further ahead was taken before the clock went back."""
+    return at is not None and now < at <= now + most

@@ -160,6 +160,24 @@ def test_a_turn_that_was_given_by_a_clock_far_ahead_is_given_anew(database: Data
     assert (audited, ended) == (["m1"], [])
 
 
+def test_a_process_whose_clock_was_far_ahead_for_a_while_gives_turns_all_the_same(
+    sqlite_database: Database, clock: Any
+) -> None:
+    mailboxes, audited, true = ["m1"], list[str](), clock()
+    chores = worker(sqlite_database, clock, audit=audits(mailboxes, audited.append))
+    clock.advance(days=3650)
+    assert chores.next_due(clock()) is not None
+    clock.at = true
+    mailboxes.append("m2")
+    due = chores.next_due(clock())
+    assert due is not None
+    assert due <= true + DAY
+    for _ in range(24):
+        clock.advance(hours=1)
+        run(chores, clock)
+    assert sorted(audited) == mailboxes
+
+
 def test_mailboxes_that_are_no_more_lose_their_turn_and_foreign_chores_are_left_alone(
     sqlite_database: Database, clock: Any
 ) -> None:
