@@ -42,7 +42,8 @@ def apply(
     shut = by_action.get("shut", {})
     for rule in set(shut.values()):
         ids = [gmail_id for gmail_id, found in shut.items() if found == rule]
-        set_rows(connection, mailbox, ids, rule=rule, rules_version="", decided_at=now)
+        set_rows(connection, mailbox, ids, rule=rule, rules_version="", score=None, signals=sa.null(), decided_at=now)
+        _forget_context(connection, mailbox, ids)
     reopen(connection, mailbox, list(by_action.get("reopen", {})), "live", now)
     keep = settings.on_delete == "keep"
     ledger.mark_deleted(connection, mailbox, list(by_action.get("gone", {})), now, keep_imported=keep)
@@ -98,7 +99,13 @@ def reopen(
         decided = [_message.mailbox_id == mailbox.id, _message.gmail_id.in_(chunk), _message.state == "decided"]
         again = {**PENDING_AGAIN, "lane": LANES[lane], "found_at": now}
         connection.execute(sa.update(schema.message).where(*decided).values(**again))
-        removal.forget_context(connection, mailbox.team_id, [(mailbox.id, gmail_id) for gmail_id in chunk])
+        _forget_context(connection, mailbox, chunk)
+
+
+def _forget_context(connection: sa.Connection, mailbox: MailboxRow, gmail_ids: Sequence[str]) -> None:
+    for begin in range(0, len(gmail_ids), _CHUNK):
+        keys = [(mailbox.id, gmail_id) for gmail_id in gmail_ids[begin : begin + _CHUNK]]
+        removal.forget_context(connection, mailbox.team_id, keys)
 
 
 def ledger_rows(connection: sa.Connection, mailbox_id: str, ids: Sequence[str]) -> Mapping[str, LedgerRow]:

@@ -74,8 +74,8 @@ class NetChange:
 Action = Literal["nothing", "insert", "insert_dropped", "drop", "shut", "reopen", "reread", "gone", "remove"]
 """What the ledger does about a change.
 
-insert: a new pending row, or a pending one goes live. insert_dropped, drop: decided by its label, unread. shut: what the CRM's state
-kept out is now kept out by its label, so that it is judged anew when that goes. reopen: a decided row is pending again.
+insert: a new pending row, or a pending one goes live. insert_dropped, drop: decided by its label, unread. shut: what the CRM's state or
+a score kept out is now kept out by its label, so that it is judged anew when that goes. reopen: a decided row is pending again.
 reread: a pending row loses its lease, so that a reading from before the change is not settled, and goes live. gone: decided as deleted.
 remove: this mailbox's imported copy goes, and the row says by which rule.
 """
@@ -126,7 +126,7 @@ def decide_change(change: NetChange, row: LedgerRow | None, settings: TeamSettin
     """What the ledger does about `change` of a message that it holds as `row` (None: not at all), and the rule where one is set.
 
     A label decision is never final: it is made again whenever the label goes. Every other decision stands, but one that rests on
-    the CRM gives way to a label.
+    the CRM, or on a score, gives way to a label.
     """
     rule = change.rule
     if row is None:
@@ -154,7 +154,7 @@ def decide_change(change: NetChange, row: LedgerRow | None, settings: TeamSettin
             rule == LABEL_SPAM and settings.on_spam == "remove"
         )
         return ("remove", rule) if removed else ("nothing", None)
-    if rule and row.rule in CRM_RULES:
+    if rule and row.rule in CRM_RULES | SCORED_RULES:
         # What the CRM learns of later is looked for in Gmail's lists, which show no trash and no spam.
         return "shut", rule
     if is_reopenable(row) and not rule and (change.opened or change.labels is not None):

@@ -261,3 +261,21 @@ def test_mail_that_lay_in_the_trash_while_it_was_looked_for_is_found_when_it_is_
     if seen == "nothing":
         gmails.client.expire_history(address)
     assert team.sync() == {late: "customer", stranger: "crm.no_match"}
+
+
+def test_an_automated_mail_that_lay_in_the_trash_is_found_however_long_ago_its_author_was_looked_for(
+    team: Team,
+) -> None:
+    gmails, address = team.gmails, team.gmails.address(team.box)
+    ticket = team.ticket()
+    assert team.sync() == {ticket: "automated.transactional"}
+    gmails.client.modify(address, ticket, ["TRASH"], ["INBOX"])
+    team.sync()
+    team.load("kind,id,address\ncontact,c1,support@acme.example\n")
+    for minutes in (0, 150, 0):  # it is looked for, and then all that Gmail has is confirmed
+        gmails.advance(minutes=minutes)
+        assert set(team.sync().values()).isdisjoint({"customer", "pending"})
+    gmails.client.modify(address, ticket, ["INBOX"], ["TRASH"])
+    gmails.client.expire_history(address)
+    assert team.sync() == {ticket: "customer"}
+    assert contexts(gmails) == []
