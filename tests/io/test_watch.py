@@ -238,7 +238,7 @@ def test_one_mail_soon_after_a_push_is_enough_to_notice_a_dead_watch_within_the_
     gmails.deliver(alice)  # no push tells of it, and nothing else comes
     begun, noticed = gmails.clock(), None
     while gmails.clock() - begun < dt.timedelta(hours=2):
-        gmails.advance(seconds=(gmails.row(alice).next_poll_at - gmails.clock()).total_seconds())
+        gmails.advance(seconds=max(0, (gmails.row(alice).next_poll_at - gmails.clock()).total_seconds()))
         gmails.sync(alice, "poll", claims)
         if watch.health(gmails.row(alice), gmails.clock()) == "silent" and noticed is None:
             noticed = gmails.clock()
