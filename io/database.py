@@ -22,8 +22,8 @@ T = TypeVar("T")
 
 RETRIED = frozenset({1205, 1213, 1020})
 """MariaDB: lock wait timeout, deadlock, record changed since last read: the transaction starts over."""
-UNREACHABLE = frozenset({1040, 1053, 1077, 1079, 1129, 1927, 2002, 2003, 2006, 2013, 2055})
-"""MariaDB and PyMySQL: the server cannot be reached, is starting, stopping or full."""
+UNREACHABLE = frozenset({1040, 1053, 1077, 1079, 1129, 1203, 1226, 1290, 1927, 2002, 2003, 2006, 2013, 2055})
+"""MariaDB and PyMySQL: the server cannot be reached, is starting, stopping, full (for all, or for this user) or only to be read."""
 
 SQLITE_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 SQLITE_UNUSABLE = frozenset(
