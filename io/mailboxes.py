@@ -320,6 +320,19 @@ def look_soon(connection: sa.Connection, mailbox: str, now: dt.datetime) -> None
     connection.execute(sa.update(_TABLE).where(later).values(next_poll_at=now))
 
 
+def poll_within(database: Database, interval: dt.timedelta, now: dt.datetime) -> None:
+    """Have the mailboxes of all teams looked at now whose next poll lies further ahead than any that is set by `interval`.
+
+    Raises:
+        StoreUnavailableError: the database cannot be reached.
+    """
+    astray = _TABLE.c.next_poll_at > now + interval + CLOCK_SKEW
+    with database.reading() as connection:
+        found = connection.scalar(sa.select(sa.literal(1)).where(astray).limit(1))
+    if found:
+        database.transaction(lambda c: c.execute(sa.update(_TABLE).where(astray).values(next_poll_at=now)))
+
+
 def count(connection: sa.Connection, state: str) -> int:
     """How many mailboxes of all teams are in `state` with their import on."""
     query = sa.select(sa.func.count()).where(_TABLE.c.import_on.is_(True), _TABLE.c.state == state)

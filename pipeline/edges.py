@@ -30,7 +30,7 @@ from ..io.gmail import GOOGLE
 from ..io.google_signin import GmailAccounts, GoogleSettings
 from ..io.key_choice import key_ref
 from ..io.leasing import PACED
-from ..io.mailboxes import Mailboxes
+from ..io.mailboxes import Mailboxes, poll_within
 from ..io.message_reader import GmailMessageReader, ReaderOptions
 from ..io.outbox import Outbox
 from ..io.quota import Quota, keep_limits
@@ -122,7 +122,8 @@ class OpenEdges:
 
     @functools.cached_property
     def register(self) -> Register:
-        """Which mailboxes have something to do."""
+        """Which mailboxes have something to do. Polls that were planned by a longer interval are brought forward."""
+        poll_within(self.database, dt.timedelta(minutes=self._options.poll_minutes), utc_now())
         return Register(self.database, helping(self._options))
 
     @functools.cached_property

@@ -74,7 +74,7 @@ PLAIN = "opens or closes, or takes a team's rows and statements from its caller"
 NOT_A_TEAMS: dict[str, str] = {
     **dict.fromkeys(
         (
-            "chores.DatabaseChores.do", "chores.DatabaseChores.due", "chores.DatabaseChores.hold", "chores.DatabaseChores.next_due", "crm.crm_stamps", "endings.left_over", "index_check.rebuild", "mailboxes.count", "migrate.check_schema", "migrate.current", "migrate.open_database",
+            "chores.DatabaseChores.do", "chores.DatabaseChores.due", "chores.DatabaseChores.hold", "chores.DatabaseChores.next_due", "crm.crm_stamps", "endings.left_over", "index_check.rebuild", "mailboxes.count", "mailboxes.poll_within", "migrate.check_schema", "migrate.current", "migrate.open_database",
             "migrate.upgrade", "outbox.Outbox.drain", "quota.keep_limits", "quota.kept_limits", "outbox.Outbox.next_due", "register.Register.due", "register.Register.next_due",
             "register.Register.touched", "relink.behind", "scrub.scrub", "tombstones.check_key", "vault.rotate",
         ),

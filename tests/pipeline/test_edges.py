@@ -66,6 +66,17 @@ def test_what_old_mail_needs_beyond_its_claim_leaves_live_mail_its_share(opened)
     assert [opened.pay_for(one, 4) for one in (old, old, live)] == [True, False, True]
 
 
+def test_a_shorter_time_between_polls_counts_at_once(opened):
+    """`--poll_minutes=1440` until now, and 15 from now on."""
+    at = dt.datetime.now(dt.UTC)
+    polled = {"history_id": 7, "last_poll_at": at - dt.timedelta(hours=4)}
+    often, seldom = (add(opened, name, state="live") for name in ("alice", "bob"))
+    for box, ahead in ((seldom, dt.timedelta(hours=20)), (often, dt.timedelta(minutes=14))):
+        Mailboxes(opened.database, now).set_state(box, "live", next_poll_at=at + ahead, **polled)
+    assert [due.mailbox_id for due in opened.register.due(dt.datetime.now(dt.UTC))] == [seldom]
+    assert opened.register.next_due(dt.datetime.now(dt.UTC)) < at + dt.timedelta(minutes=1)
+
+
 def test_an_audit_that_did_not_come_to_its_end_is_soon_gone_on_with(opened):
     class Unfinished:
         def run(self, mailbox, repair):
