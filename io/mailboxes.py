@@ -355,14 +355,15 @@ def end_credential(connection: sa.Connection, row: MailboxRow, actor: str, now: 
 
 
 def require_listed(connection: sa.Connection, row: MailboxRow) -> None:
-    """Nothing, where the mailbox's user is one whom the team's CRM lists.
+    """Nothing, where the mailbox's user is one whom the team's CRM lists, and lists until the transaction ends.
 
     Raises:
         NotListedError: an import that was the whole CRM left the user out.
     """
     user = schema.user.c
-    left_out = sa.select(user.id).where(user.team_id == row.team_id, user.id == row.user_id, user.is_listed.is_(False))
-    if connection.scalar(left_out) is not None:
+    listed = sa.select(user.is_listed).where(user.team_id == row.team_id, user.id == row.user_id)
+    # Locked: an import that leaves the user out at this moment then waits, and finds what the transaction has turned on.
+    if connection.scalar(listed.with_for_update(read=True)) is False:
         raise NotListedError(row.id)
 
 

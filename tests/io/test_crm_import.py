@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from dealmail.io import crm_import, relink, schema
+from dealmail.io import crm_import, relink, schema, take_back
 from dealmail.io.correspondence import DatabaseCorrespondence
 from dealmail.io.crm import DatabaseDirectories, UnknownTeamError, crm_stamps
 from dealmail.io.crm_csv import CrmFileError
@@ -399,3 +399,27 @@ def test_all_engagements_are_relinked_over_many_pages(
     directories = DatabaseDirectories(sales.database)
     assert relink.relink(sales.database, directories.refresh("t1"), sales.clock) == 1100
     assert sales.dump(schema.engagement_link)["engagement_link"] == []
+
+
+@pytest.mark.mariadb
+def test_import_does_not_go_on_for_a_user_whom_a_file_is_just_leaving_out(
+    mariadb_database: Any, make_sales: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sales = make_sales(mariadb_database)
+    crm_import.import_csv(mariadb_database, "t1", "kind,id,name,address\nuser,u1,Alice,alice@corp.example\n", clock)
+    alice = sales.mailboxes.add("t1", "u1", "alice@corp.example").id
+    is_on, is_imported = threading.Event(), threading.Event()
+
+    def go_on(*unused: Any) -> None:
+        is_on.set()
+        is_imported.wait(2)
+
+    monkeypatch.setattr(take_back, "catch_up", go_on)  # the last step of the transaction
+    turning_on = threading.Thread(target=sales.mailboxes.turn_on, args=(alice, "alice"))
+    turning_on.start()
+    assert is_on.wait(10)
+    without = "kind,id,name,address\nuser,u2,Bob,bob@corp.example\n"
+    crm_import.import_csv(mariadb_database, "t1", without, clock, replace=True)
+    is_imported.set()
+    turning_on.join()
+    assert not sales.mailboxes.get(alice).import_on
