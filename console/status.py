@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from ..io import search_plan
 from ..io.database import Database
+from ..io.ledger import RESTING
 from ..io.mailboxes import Mailboxes, MailboxRow
 from ..io.quota import PROJECT, spent_lately
 from ..io.schema import listing, message
@@ -86,7 +87,7 @@ def mailbox_status(database: Database, team_id: str, now: dt.datetime) -> list[d
                 "window_from": iso(box.window_from),
                 "confirmed_at": iso(box.confirmed_at),
                 "last_check_at": iso(box.last_poll_at),
-                "next_check_at": iso(box.next_poll_at),
+                "next_check_at": None if box.state in RESTING else iso(box.next_poll_at),
                 "last_mail_at": iso(box.last_mail_at),
                 "last_push_at": iso(box.last_push_at),
                 "push": push_health(box, now),

@@ -56,6 +56,17 @@ def test_every_state_is_said_with_what_to_do(sqlite_database: Database, stored: 
         assert "dealmail retry --mailbox" in said
 
 
+def test_no_check_is_announced_of_a_mailbox_that_nobody_reads(sqlite_database: Database, stored: Any) -> None:
+    """docs/running.md alerts on one that is long over: the job would seem to stand still for ever."""
+    boxes = Mailboxes(sqlite_database, lambda: stored.at)
+    announced = set()
+    for state in MAILBOX_STATES:
+        boxes.set_state(stored.alice_id, state, next_poll_at=stored.at)
+        if status.mailbox_status(sqlite_database, stored.team, NOW)[0]["next_check_at"] is not None:
+            announced.add(state)
+    assert announced == {"first_sync", "live", "quota_delayed", "admin_blocked", "no_gmail"}
+
+
 def test_a_silent_watch_is_noticed_within_an_hour(sqlite_database: Database, stored: Any) -> None:
     alice = stored.alice_id
     boxes = Mailboxes(sqlite_database, lambda: stored.at)
