@@ -268,7 +268,7 @@ def _customer_mail(
     digest = content_digest(
         message.message_id, message.sent_at, direction, sender, message.to, message.cc, message.subject, body
     )
-    is_authors = "SENT" in message.labels and identity(sender.address) == identity(claim.owner)
+    is_authors = "SENT" in message.labels and _is_owners(sender.address, claim.owner, directory)
     return CustomerMail(
         claim=claim,
         engagement_id=engagement_id(
@@ -293,6 +293,14 @@ def _customer_mail(
         crm_version=directory.version,
         also_from=tuple(one.address for one in _also_from(message)),
     )
+
+
+def _is_owners(author: str, owner: str, directory: CrmDirectory) -> bool:
+    """Whether the author of a copy that carries SENT is the mailbox's owner, perhaps under an alias, and nobody else of the team."""
+    user = directory.user_of(author)
+    if user is not None:
+        return user == directory.user_of(owner)
+    return identity(author) == identity(owner) or not directory.is_internal(author)
 
 
 def _received_at(message: NormalizedMessage) -> dt.datetime | None:

@@ -274,6 +274,20 @@ def test_case_67_the_senders_copy_and_the_colleagues_are_one_outbound_mail():
     assert sent.context == received.context != ()
 
 
+@pytest.mark.parametrize("alias", ["sales@alias.example", "alice@elsewhere.example"])
+def test_the_sent_copy_wins_also_where_the_user_wrote_under_an_alias(alias):
+    """Listed or not: a colleague's copy takes the latter for a stranger, and the mail for inbound."""
+    headers = {"From": f"Alice <{alias}>", "To": "jane@acme.example", "Cc": "bob@corp.example"}
+    sent = decide(message(headers, labels=("SENT",)))
+    received = decide(
+        message(headers, f"{LETTER}\n-- \nScanned by our gateway, at some length.", owner="bob@corp.example")
+    )
+    assert sent.engagement_id == received.engagement_id
+    assert (sent.direction, sent.rank < received.rank) == ("outbound", True)
+    as_bob = decide(message({"From": "bob@corp.example", "To": "jane@acme.example"}, labels=("SENT",)))
+    assert as_bob.rank.startswith("1")  # moved there, or sent in his name: the one in his own mailbox comes before
+
+
 def test_a_sent_copy_under_an_alias_nobody_listed_is_outbound_and_its_author_no_customer():
     crm = directory(account_domains=[("acme.example", "a1"), ("unlisted.example", "a9")])
     mail = decide(message({"From": "me@unlisted.example", "To": "jane@acme.example"}, labels=("SENT",)), crm)
