@@ -159,6 +159,8 @@ def decide_change(change: NetChange, row: LedgerRow | None, settings: TeamSettin
         return "shut", rule
     if is_reopenable(row) and not rule and (change.opened or change.labels is not None):
         return "reopen", None
+    if change.added and not rule and row.rule == GONE_NOT_FOUND:
+        return "reopen", None  # a walk found it before Gmail handed it out
     if change.restored and not rule and row.rule in CRM_RULES | SCORED_RULES:
         return "reopen", None  # a look back for what the CRM learned meanwhile may have passed over it
     return "nothing", None

@@ -123,6 +123,20 @@ def test_mail_that_a_walk_finds_before_its_push_comes_is_live_all_the_same(gmail
     assert [(claim.gmail_id, claim.lane) for claim in gmails.claim(alice, "push", claims)] == [(new, "live")]
 
 
+def test_mail_that_a_walk_finds_before_gmail_hands_it_out_is_read_when_its_push_comes(gmails: Any) -> None:
+    alice = gmails.connect("alice")
+    gmails.sync(alice)
+    row, new, there = gmails.row(alice), gmails.deliver(alice), {"mailboxes": [gmails.address(alice)]}
+    gmails.database.transaction(lambda c: listings.start(c, row, "targeted", row.window_from, gmails.clock()))
+    says = {"code": 404, "reason": "notFound", "message": "Requested entity was not found."}
+    gmails.client.set_faults({"answer": 1.0, "says": says, "methods": ["messages.get"], **there})
+    gmails.settle(gmails.claim(alice, "work"))
+    assert gmails.outcomes(alice) == {new: "gone.not_found"}
+    gmails.client.set_faults({"bare_stubs": 1.0, **there})
+    gmails.settle(gmails.claim(alice, "push"))
+    assert gmails.outcomes(alice) == {new: "customer"}
+
+
 @pytest.mark.parametrize("by_search", [False, True], ids=["everything", "by-search"])
 @pytest.mark.parametrize(
     ("code", "reason", "message", "state"),

@@ -79,6 +79,8 @@ def record(
         ([record("label", delta=["TRASH"]), record("label", delta=["INBOX"])], PENDING, "reread", None),
         ([record("label", delta=["INBOX"]), record("label", delta=["TRASH"])], PENDING, "drop", "label.trash"),
         ([record("label", delta=["INBOX"])], LedgerRow("gone", "gone.not_found"), "reopen", None),
+        ([record("added")], LedgerRow("gone", "gone.not_found"), "reopen", None),
+        ([record("added")], LedgerRow("gone", "gone.deleted"), "nothing", None),
         ([record("label", delta=["STARRED"])], SPAM, "nothing", None),
         ([record("unlabel", delta=["SPAM"])], NO_MATCH, "reopen", None),
         ([record("unlabel", delta=["SPAM"])], LedgerRow("dropped", "automated.marketing"), "reopen", None),
