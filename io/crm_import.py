@@ -32,7 +32,8 @@ MAX_TERMS = 400
 MAX_LISTINGS = 2_000
 """More searches than this over all mailboxes: the same."""
 _QUERY_LETTERS = 1_200
-_SEARCHABLE = re.compile(r"[\w.+@=&'-]+", re.ASCII)
+SEARCHABLE = re.compile(r"[\w.+@=&'-]+", re.ASCII)
+"""An address or domain that Gmail's search takes as it is."""
 _TABLES = (
     schema.user, schema.user_address, schema.own_domain, schema.account, schema.account_domain, schema.contact, schema.lead,
     schema.opportunity, schema.blocked,
@@ -299,7 +300,7 @@ class _Import:
         if not term or self._whole_window:
             return
         self._terms.add(term)
-        if len(self._terms) > MAX_TERMS or not _SEARCHABLE.fullmatch(term):
+        if len(self._terms) > MAX_TERMS or not SEARCHABLE.fullmatch(term):
             self._whole_window = True
 
     def _hand_over(self) -> None:

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from ..transforms.domains import company_domain
 from . import listings, schema
-from .crm_import import search_terms
+from .crm_import import SEARCHABLE, search_terms
 from .database import Database
 from .listings import Kind, Listing
 from .mailboxes import MailboxRow
@@ -62,8 +62,8 @@ def crm_searches(connection: sa.Connection, team_id: str) -> list[str]:
     """Gmail searches that together find all mail from or to the team's accounts, contacts and leads.
 
     Domains that match nobody by themselves (free mail, shared hosts) are left out; an address at an account's domain is found
-    with it. Mail through a Google Group may hide its author from the search, so whatever came through the team's own groups is
-    asked for as well.
+    with it, and one that Gmail's search cannot express with its own domain. Mail through a Google Group may hide its author from
+    the search, so whatever came through the team's own groups is asked for as well. No search at all where somebody cannot be found by any.
     """
     domains = {
         domain
@@ -78,6 +78,9 @@ def crm_searches(connection: sa.Connection, team_id: str) -> list[str]:
     apart = {
         address for address in people if "@" in address and company_domain(address.rpartition("@")[2]) not in domains
     }
+    apart = {one if SEARCHABLE.fullmatch(one) else one.rpartition("@")[2] for one in apart}
+    if not all(map(SEARCHABLE.fullmatch, domains | apart)):
+        return []
     own = connection.scalars(sa.select(schema.own_domain.c.domain).where(schema.own_domain.c.team_id == team_id))
     searches = list(search_terms(sorted(domains | apart)))
     return [*searches, *search_terms(sorted(own), ("list",))] if searches else []

@@ -44,6 +44,22 @@ def test_searches_cover_domains_and_people_elsewhere(gmails: Any) -> None:
     assert "from:gmail.com" not in search
 
 
+@pytest.mark.parametrize("odd", ['"pat doe"@odd.example', "{pat}@odd.example", "zoë@odd.example"])
+def test_who_cannot_be_searched_for_by_address_is_by_domain(gmails: Any, odd: str) -> None:
+    """In the middle of a search such an address would mean something else, to all of it."""
+    add_crm(gmails, "customer.example", contact=odd)
+    with gmails.database.reading() as connection:
+        (search,) = search_plan.crm_searches(connection, "t1")
+    one = "from:{0} to:{0} cc:{0}".format
+    assert search == f"{{{one('customer.example')} {one('odd.example')}}}"
+
+
+def test_where_somebody_cannot_be_searched_for_at_all_everything_is_read(gmails: Any) -> None:
+    add_crm(gmails, "customer.example", contact="pat@[192.0.2.1]")
+    with gmails.database.reading() as connection:
+        assert search_plan.crm_searches(connection, "t1") == []
+
+
 @settings(deadline=None)
 @given(
     st.sets(st.text("0123456789abcdef", min_size=1), max_size=200),
