@@ -14,6 +14,7 @@ from ..transforms.decisions import MAILBOX_STATES
 from ..transforms.errors import DealmailError, LostRaceError
 from . import schema, take_back
 from .database import Database
+from .poll_times import next_poll
 
 CLOCK_SKEW: Final = dt.timedelta(minutes=1)
 """So much may the clocks of two workers differ. A look that lies further ahead was dated by a clock that has gone back."""
@@ -321,16 +322,23 @@ def look_soon(connection: sa.Connection, mailbox: str, now: dt.datetime) -> None
 
 
 def poll_within(database: Database, interval: dt.timedelta, now: dt.datetime) -> None:
-    """Have the mailboxes of all teams looked at now whose next poll lies further ahead than any that is set by `interval`.
+    """Bring polls forward that lie further ahead than any that is set by `interval`: each to its own moment of that.
 
     Raises:
         StoreUnavailableError: the database cannot be reached.
     """
     astray = _TABLE.c.next_poll_at > now + interval + CLOCK_SKEW
     with database.reading() as connection:
-        found = connection.scalar(sa.select(sa.literal(1)).where(astray).limit(1))
-    if found:
-        database.transaction(lambda c: c.execute(sa.update(_TABLE).where(astray).values(next_poll_at=now)))
+        found = list(connection.scalars(sa.select(_TABLE.c.id).where(astray).order_by(_TABLE.c.id)))
+    if not found:
+        return
+    nearer = (
+        sa.update(_TABLE)
+        .where(_TABLE.c.id == sa.bindparam("mailbox"), astray)
+        .values(next_poll_at=sa.bindparam("at", type_=_TABLE.c.next_poll_at.type))
+    )
+    rows = [{"mailbox": one, "at": next_poll(one, now, interval)} for one in found]
+    database.transaction(lambda connection: connection.execute(nearer, rows))
 
 
 def count(connection: sa.Connection, state: str) -> int:
