@@ -354,6 +354,27 @@ def test_patterns(pattern, address, hits):
     assert (build(blocked=[("", pattern)]).blocked(people(address), None) is not None) is hits
 
 
+def matches(pattern: str, text: str) -> bool:
+    """What * and ? mean, by the book."""
+    if not pattern or not text:
+        return not pattern.strip("*") and not text
+    if pattern[0] == "*":
+        return matches(pattern[1:], text) or matches(pattern, text[1:])
+    return pattern[0] in ("?", text[0]) and matches(pattern[1:], text[1:])
+
+
+@given(st.text("ab?*", min_size=1, max_size=8), st.text("ab", min_size=1, max_size=10))
+def test_a_wildcard_matches_what_it_says(local, address):
+    pattern = f"{local}@*a.example"
+    hits = build(blocked=[("", pattern)]).blocked(people(f"{address}@b{address}.example"), None) is not None
+    assert hits is matches(pattern, f"{address}@b{address}.example")
+
+
+def test_a_wildcard_of_many_stars_takes_no_longer_for_an_address_that_does_not_end_like_it():
+    crm = build(blocked=[("", f"{'*a' * 12}@acme.example")])
+    assert crm.blocked(people(f"{'a' * 240}@acme.exemple"), None) is None
+
+
 @given(
     st.sampled_from(("münchen.de", "BÜCHER.example", "點看.example", "www.größe.test", "a.b.co.uk")),
     st.sampled_from(("", "x.", "y.z.")),
