@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from rows_read import analyze, steps
 
 from dealmail.io import documents, ledger_changes, listings, opt_out, quota, schema, search_plan, tombstones
-from dealmail.io.chores import ChoreKind, DatabaseChores
+from dealmail.io.chores import FILL_EVERY, ChoreKind, DatabaseChores
 from dealmail.io.erasure import Erasing, Erasure
 from dealmail.io.outbox import Outbox
 from dealmail.io.vault import Digests
@@ -321,7 +321,7 @@ def test_the_next_chore_is_found_without_going_through_all(sales: Any) -> None:
         chores = DatabaseChores(
             sales.database, {**kinds, "tidy": ChoreKind(lambda: ["t1"], print, DAY, HOUR)}, sales.clock
         )
-        chores._fill_at = soon
+        chores._fill_at = sales.clock() + FILL_EVERY
         assert chores.next_due(sales.clock()) == soon
         sales.database.transaction(lambda c: c.execute(sa.delete(schema.chore).where(schema.chore.c.name == "tidy:t1")))
 
