@@ -113,9 +113,8 @@ class GmailClaims:
         if not is_mere_push and watch.is_due(current, self._now()):
             if self._settings.topic:
                 self._renew_watch(current, gmail)
-            elif (
-                current.watch_renew_at
-            ):  # a job with a topic made it: what is due and never done would be due in every pass
+            elif current.watch_renew_at:
+                # A job with a topic has made it: due and never renewed, it would have every pass look at the mailbox.
                 self._database.transaction(
                     lambda connection: mailboxes.advance(connection, current, watch_renew_at=None)
                 )
