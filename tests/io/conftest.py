@@ -209,6 +209,13 @@ class Gmails:
         internal = int(at.timestamp() * 1000) if age else None
         return self.client.deliver(self.address(mailbox), raw_mail(subject, at, **options), labels, internal)
 
+    def fill(self, mailbox: str, count: int) -> None:
+        """`count` messages, one for each of the last seconds, that no history tells of."""
+        now = int(self.clock().timestamp() * 1000)
+        raw = b"Message-ID: <%d@x>\r\nSubject: s\r\n\r\n"
+        mails = [(raw % n, ["INBOX"], now - 1000 * n) for n in range(count)]
+        self.client.deliver_many(self.address(mailbox), mails, loaded=True)
+
     def claim(self, mailbox: str, reason: str = "poll", claims: GmailClaims | None = None) -> list[ClaimedMessage]:
         return (claims or self.claims()).claim(DueMailbox("t1", mailbox, reason))
 

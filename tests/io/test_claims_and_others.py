@@ -186,11 +186,7 @@ def test_the_projects_units_are_shared_out_evenly(gmails: Any) -> None:
     """Twelve first syncs want far more than the project's minute has; they always ask in the same order."""
     boxes = [gmails.connect(f"user{n}") for n in range(12)]
     for box in boxes:
-        gmails.client.deliver_many(
-            gmails.address(box),
-            [(b"Message-ID: <%d@x>\r\nSubject: s\r\n\r\n" % n, ["INBOX"], int(gmails.clock().timestamp() - n) * 1000) for n in range(300)],
-            loaded=True,
-        )  # fmt: skip
+        gmails.fill(box, 300)
     claims = gmails.claims(QuotaLimits(project_minute=3_000), batch=20)
     read = dict.fromkeys(boxes, 0)
     for _ in range(100):

@@ -183,9 +183,7 @@ def test_a_list_that_gmail_refuses_for_an_hour_holds_up_no_live_mail(
 
 def test_a_refused_list_goes_on_where_it_stood(gmails: Any) -> None:
     alice = gmails.connect("alice")
-    at = int(gmails.clock().timestamp() * 1000)
-    mails = [(b"Message-ID: <%d@x>\r\nSubject: s\r\n\r\n" % n, ["INBOX"], at - 1000 * n) for n in range(600)]
-    gmails.client.deliver_many(gmails.address(alice), mails, loaded=True)
+    gmails.fill(alice, 600)
     gmails.claim(alice)
     assert len(gmails.outcomes(alice)) == 500
     gmails.client.set_faults({"500": 1.0, "methods": ["messages.list"], "mailboxes": [gmails.address(alice)]})

@@ -26,11 +26,7 @@ def test_first_sync_takes_the_window_and_nothing_older(gmails: Any) -> None:
 
 def test_an_expired_page_token_starts_the_listing_again_and_doubles_nothing(gmails: Any) -> None:
     alice = gmails.connect("alice")
-    gmails.client.deliver_many(
-        gmails.address(alice),
-        [(b"Message-ID: <%d@x>\r\nSubject: s\r\n\r\n" % n, ["INBOX"], int(gmails.clock().timestamp() * 1000) - 1000 * n) for n in range(600)],
-        loaded=True,
-    )  # fmt: skip
+    gmails.fill(alice, 600)
     gmails.claim(alice)
     assert open_listings(gmails, alice) == ["first_sync"]
     gmails.client.call("expire_pages")
@@ -43,9 +39,7 @@ def test_an_expired_page_token_starts_the_listing_again_and_doubles_nothing(gmai
 
 def test_a_page_token_that_is_refused_in_unknown_words_starts_the_listing_again(gmails: Any) -> None:
     alice = gmails.connect("alice")
-    at = int(gmails.clock().timestamp() * 1000)
-    mails = [(b"Message-ID: <%d@x>\r\nSubject: s\r\n\r\n" % n, ["INBOX"], at - 1000 * n) for n in range(600)]
-    gmails.client.deliver_many(gmails.address(alice), mails, loaded=True)
+    gmails.fill(alice, 600)
     gmails.claim(alice)
     says = {"code": 400, "reason": "invalidArgument", "message": "Request contains an invalid argument."}
     gmails.client.set_faults(
